@@ -1,0 +1,19 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of real and golden test data: ``DEEPFINDER_DATA``, or ``../shared/data`` beside the checkout."""
+    folder = Path(os.environ.get("DEEPFINDER_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no test data: set DEEPFINDER_DATA (looked in {folder})")
+    return folder
