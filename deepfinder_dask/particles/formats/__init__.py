@@ -1,0 +1,1 @@
+"""File formats of particle lists, one module each."""
