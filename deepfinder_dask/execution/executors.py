@@ -1,0 +1,188 @@
+"""Executors: the same block functions in this process, or on the workers of a Dask cluster.
+
+A block function takes one small item (usually a :class:`~deepfinder_dask.blocks.Block`), reads and writes volumes itself,
+and returns kilobytes. There are no edges between blocks, so a cluster never holds their data and an executor is only a
+window of submitted tasks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from deepfinder_dask.errors import InputError, PartialFailure, SettingsError
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Executor(Protocol):
+    """Runs one function over many items."""
+
+    workers: int
+    """How many items are worked on at once."""
+
+    def run(self, function: Callable[[T], R], items: Sequence[T], *, label: str) -> Iterator[tuple[int, R]]:
+        """Apply ``function`` to every item.
+
+        Parameters
+        ----------
+        function : callable
+            Takes one item and returns kilobytes; picklable, as are the items.
+        items : sequence
+            The work.
+        label : str
+            What the work is, for dashboards and errors.
+
+        Yields
+        ------
+        (int, result)
+            Index of the item and its result, in the order of completion.
+
+        Raises
+        ------
+        PartialFailure
+            If a worker died on an item; the item is named.
+        """
+        ...
+
+
+class SerialExecutor:
+    """One item after the other, in this process."""
+
+    workers = 1
+
+    def run(self, function: Callable[[T], R], items: Sequence[T], *, label: str) -> Iterator[tuple[int, R]]:
+        """Apply ``function`` to every item, in order (see :class:`Executor`)."""
+        return ((index, function(item)) for index, item in enumerate(items))
+
+
+class DaskExecutor:
+    """Items on the workers of a Dask cluster, a window of them submitted at a time.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connection to the scheduler.
+    tasks_ahead : int
+        Items submitted for each worker thread.
+    """
+
+    def __init__(self, client: Client, tasks_ahead: int = 4) -> None:
+        self.client = client
+        self.tasks_ahead = tasks_ahead
+
+    @property
+    def workers(self) -> int:
+        """Worker threads known to the scheduler now."""
+        return max(1, sum(self.client.nthreads().values()))
+
+    def run(self, function: Callable[[T], R], items: Sequence[T], *, label: str) -> Iterator[tuple[int, R]]:
+        """Apply ``function`` to every item (see :class:`Executor`)."""
+        from distributed import as_completed
+
+        submitted: dict[str, int] = {}
+        waiting = iter(range(len(items)))
+        # One shared copy of the function: it may carry settings that are large beside an item.
+        shared = self.client.scatter(_Carrier(function), broadcast=True, hash=False)
+
+        def submit(index: int) -> Future:
+            future = self.client.submit(_call, shared, items[index], key=f"{label}-{id(submitted)}-{index}", pure=False)
+            submitted[future.key] = index
+            return future
+
+        window = self.tasks_ahead * self.workers
+        queue = as_completed([submit(index) for index, _ in zip(waiting, range(window), strict=False)])
+        try:
+            for future in queue:
+                index = submitted.pop(future.key)
+                yield index, self._result(future, label, index)
+                future.release()
+                following = next(waiting, None)
+                if following is not None:
+                    queue.add(submit(following))
+        finally:
+            queue.clear()
+
+    def _result(self, future: Future, label: str, index: int) -> Any:
+        from distributed import KilledWorker
+
+        try:
+            return future.result()
+        except KilledWorker as error:
+            raise PartialFailure(
+                f"{label}: workers died on item {index}, most often for lack of memory; use smaller blocks or fewer workers"
+            ) from error
+
+
+class _Carrier:
+    """Keeps the scheduler from treating a function as data of its own."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+
+def _call(carrier: _Carrier, item: Any) -> Any:
+    return carrier.function(item)
+
+
+@contextmanager
+def open_executor(workers: int | None = None, scheduler: str | None = None) -> Iterator[Executor]:
+    """Executor for a number of local processes, for a running cluster, or for this process.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Start this many local worker processes; the cores are shared out between them.
+    scheduler : str, optional
+        Address of a running Dask scheduler, such as ``tcp://host:8786``.
+
+    Yields
+    ------
+    Executor
+        In-process when neither is given.
+
+    Raises
+    ------
+    SettingsError
+        If both are given, or the number of workers is below 1.
+    InputError
+        If no scheduler answers at the address.
+    """
+    if workers is not None and scheduler is not None:
+        raise SettingsError("give either a number of workers or the address of a scheduler, not both")
+    if workers is not None and workers < 1:
+        raise SettingsError(f"expected at least 1 worker, got {workers}")
+    if workers is None and scheduler is None:
+        yield SerialExecutor()
+        return
+
+    from distributed import Client, LocalCluster
+
+    if scheduler is not None:
+        try:
+            client = Client(scheduler, timeout="10s", set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise InputError(f"no Dask scheduler answers at {scheduler}: check the address and that it is running") from error
+        with client:
+            yield DaskExecutor(client)
+        return
+    threads = max(1, (os.cpu_count() or 1) // (workers or 1))
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            host="127.0.0.1",
+            memory_limit=0,
+            env={name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield DaskExecutor(client)
