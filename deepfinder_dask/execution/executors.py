@@ -168,7 +168,9 @@ def open_executor(workers: int | None = None, scheduler: str | None = None) -> I
         try:
             client = Client(scheduler, timeout="10s", set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
-            raise InputError(f"no Dask scheduler answers at {scheduler}: check the address and that it is running") from error
+            raise InputError(
+                f"no Dask scheduler answers at {scheduler}: check the address and that it is running"
+            ) from error
         with client:
             yield DaskExecutor(client)
         return
