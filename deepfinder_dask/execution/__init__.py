@@ -1,7 +1,7 @@
 """Execution of block functions, with progress.
 
-In: a function and the items it is applied to. Out: its results, in the order of completion. The same functions run in this
-process, on local worker processes or on any Dask cluster, and give the same bytes.
+In: a function and the items it is applied to. Out: its results, in the order of completion. The same functions run in
+this process, on local worker processes or on any Dask cluster, and give the same bytes.
 """
 
 from deepfinder_dask.execution.executors import DaskExecutor, Executor, SerialExecutor, open_executor

@@ -1,8 +1,8 @@
 """Executors: the same block functions in this process, or on the workers of a Dask cluster.
 
-A block function takes one small item (usually a :class:`~deepfinder_dask.blocks.Block`), reads and writes volumes itself,
-and returns kilobytes. There are no edges between blocks, so a cluster never holds their data and an executor is only a
-window of submitted tasks.
+A block function takes one small item (usually a :class:`~deepfinder_dask.blocks.Block`), reads and writes volumes
+itself, and returns kilobytes. There are no edges between blocks, so a cluster never holds their data and an executor is
+only a window of submitted tasks.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ R = TypeVar("R")
 class Executor(Protocol):
     """Runs one function over many items."""
 
-    workers: int
-    """How many items are worked on at once."""
+    @property
+    def workers(self) -> int:
+        """How many items are worked on at once."""
+        ...
 
     def run(self, function: Callable[[T], R], items: Sequence[T], *, label: str) -> Iterator[tuple[int, R]]:
         """Apply ``function`` to every item.
@@ -80,18 +82,18 @@ class DaskExecutor:
     @property
     def workers(self) -> int:
         """Worker threads known to the scheduler now."""
-        return max(1, sum(self.client.nthreads().values()))
+        return max(1, sum(int(n) for n in self.client.nthreads().values()))
 
     def run(self, function: Callable[[T], R], items: Sequence[T], *, label: str) -> Iterator[tuple[int, R]]:
         """Apply ``function`` to every item (see :class:`Executor`)."""
         from distributed import as_completed
 
-        submitted: dict[str, int] = {}
+        submitted: dict[Any, int] = {}
         waiting = iter(range(len(items)))
         # One shared copy of the function: it may carry settings that are large beside an item.
         shared = self.client.scatter(_Carrier(function), broadcast=True, hash=False)
 
-        def submit(index: int) -> Future:
+        def submit(index: int) -> Future[Any]:
             future = self.client.submit(_call, shared, items[index], key=f"{label}-{id(submitted)}-{index}", pure=False)
             submitted[future.key] = index
             return future
@@ -109,14 +111,15 @@ class DaskExecutor:
         finally:
             queue.clear()
 
-    def _result(self, future: Future, label: str, index: int) -> Any:
+    def _result(self, future: Future[Any], label: str, index: int) -> Any:
         from distributed import KilledWorker
 
         try:
             return future.result()
         except KilledWorker as error:
             raise PartialFailure(
-                f"{label}: workers died on item {index}, most often for lack of memory; use smaller blocks or fewer workers"
+                f"{label}: workers died on item {index}, most often for lack of memory: "
+                "use smaller blocks or fewer workers"
             ) from error
 
 

@@ -1,7 +1,7 @@
 """Networks: the 3D U-Net, its weights files, and the voxels it needs for a block.
 
-In: normalised grey values with a halo, and a weights file. Out: logits of a block's core, bit-identical to one pass over
-the whole volume; the halo is derived from the network itself.
+In: normalised grey values with a halo, and a weights file. Out: logits of a block's core, bit-identical to one pass
+over the whole volume; the halo is derived from the network itself.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def _read_state(source: Path) -> tuple[dict[str, Tensor], int]:
                 if isinstance(node, h5py.Dataset):
                     found[name] = node[()]
 
-            (stream["model_weights"] if "model_weights" in stream else stream).visititems(visit)
+            stream.get("model_weights", stream).visititems(visit)
     except OSError as error:
         raise WeightsError(f"{source}: expected Keras weights in HDF5, found a damaged or other file") from error
     kernels, biases = ({_layer(n): v for n, v in found.items() if _leaf(n) == leaf} for leaf in ("kernel", "bias"))

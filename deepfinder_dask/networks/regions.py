@@ -1,8 +1,8 @@
 """Which voxels each step of a network needs for a block: the halo, and a forward pass that computes nothing else.
 
 Going backwards from the block's core, each step asks its source for the voxels it reads, clipped at the volume's true
-borders. Going forwards, every step then computes its region and no more: a convolution pads with zeros exactly where its
-context was clipped, as in one pass over the whole volume, and takes its context from its source everywhere else.
+borders. Going forwards, every step then computes its region and no more: a convolution pads with zeros exactly where
+its context was clipped, as in one pass over the whole volume, and takes its context from its source everywhere else.
 """
 
 from __future__ import annotations

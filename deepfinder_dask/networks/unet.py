@@ -1,8 +1,8 @@
 """The 3D U-Net of DeepFinder, written down once as a list of steps.
 
-Everything else about the network is derived from these steps: the plain forward pass, the voxels that each step needs for a
-block (:mod:`deepfinder_dask.networks.regions`), and so the halo. Source: Moebel et al., Nature Methods 2021, Methods and
-Extended Data Fig. 1.
+Everything else about the network is derived from these steps: the plain forward pass, the voxels that each step needs
+for a block (:mod:`deepfinder_dask.networks.regions`), and so the halo. Source: Moebel et al., Nature Methods 2021,
+Methods and Extended Data Fig. 1.
 
 ::
 
@@ -163,10 +163,10 @@ class UNet(nn.Module):
         """
         values: dict[str, Tensor] = {INPUT: x}
         for name, step in self.program.items():
-            values[name] = self._apply(name, step, values)
+            values[name] = self._compute(name, step, values)
         return values[name]
 
-    def _apply(self, name: str, step: Step, values: dict[str, Tensor]) -> Tensor:
+    def _compute(self, name: str, step: Step, values: dict[str, Tensor]) -> Tensor:
         match step:
             case Conv():
                 pads = (step.pad_low, step.pad_high)
@@ -214,7 +214,7 @@ class UNet(nn.Module):
             else:
                 x = x.contiguous(memory_format=torch.channels_last_3d)
                 weight = layer.weight.contiguous(memory_format=torch.channels_last_3d)
-            y: Tensor = torch.mkldnn_convolution(x, weight, layer.bias, padding, [1, 1, 1], [1, 1, 1], 1)  # type: ignore[attr-defined]  # missing from torch's stubs
+            y: Tensor = torch.mkldnn_convolution(x, weight, layer.bias, padding, [1, 1, 1], [1, 1, 1], 1)
             return y.relu_() if step.relu else y
         y = F.conv3d(x, layer.weight, layer.bias, padding=padding)
         return F.relu(y) if step.relu else y

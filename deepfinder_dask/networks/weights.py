@@ -42,7 +42,7 @@ class Weights:
     """Å per voxel of the tomograms it was trained on, equal on all axes."""
     normalisation: str = "meanstd"
     """How grey values are normalised before the network, one of ``NORMALISATIONS``."""
-    imaging: Imaging = Imaging()
+    imaging: Imaging = field(default_factory=Imaging)
     """Contrast and axes of the tomograms it was trained on."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Where the weights come from: training data, settings, versions; JSON values."""
