@@ -10,11 +10,6 @@ import numpy as np
 from deepfinder_dask.blocks import Shape3, triple
 from deepfinder_dask.errors import SettingsError
 
-OmeZarr = Literal["0.5", "0.4"]
-"""Version of OME-Zarr: 0.5 is Zarr v3 with shards, 0.4 is Zarr v2."""
-Compression = Literal["auto", "lz4", "none"]
-"""How chunks are compressed; "auto" is lz4 for integers and none for floats."""
-
 CHUNK: Shape3 = (64, 64, 64)
 """Chunk in voxels: the best size for reads with a halo."""
 SHARD: Shape3 = (128, 256, 256)

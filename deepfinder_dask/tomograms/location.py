@@ -77,13 +77,11 @@ def base_name(path: AnyPath) -> str:
 
 @contextmanager
 def storage_errors(path: AnyPath) -> Iterator[None]:
-    """Turn a full disk, a missing permission and the like into a one-line :class:`StorageError`."""
+    """Turn a full disk, a missing permission and other system errors into a one-line :class:`StorageError`."""
     try:
         yield
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0)
-        if reason is None:
-            raise
+        reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}: choose another output")
         raise StorageError(f"cannot write {path}: {reason}") from error
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from deepfinder_dask.errors import FormatError, OutputExistsError
-from deepfinder_dask.tomograms.layout import CHUNK, SHARD, Compression, OmeZarr, compressors, fit_chunks, zarr_format
+from deepfinder_dask.tomograms.layout import CHUNK, SHARD, compressors, fit_chunks, zarr_format
 from deepfinder_dask.tomograms.location import (
     AnyPath,
     base_name,
@@ -28,6 +28,7 @@ from deepfinder_dask.tomograms.location import (
 )
 from deepfinder_dask.tomograms.ome import image_label, multiscales
 from deepfinder_dask.tomograms.opening import all_attributes, open_group, read_attributes
+from deepfinder_dask.tomograms.settings import Compression, OmeZarr
 from deepfinder_dask.tomograms.tomogram import as_voxel_size
 from deepfinder_dask.tomograms.volume import Volume
 
@@ -65,7 +66,8 @@ def create_group(
     import zarr
 
     location = normalise(path)
-    clear_output(location, kind=kind, overwrite=overwrite)
+    check_output(location, kind=kind, overwrite=overwrite)
+    discard(location)
     ours = {**(attributes or {}), "state": "writing", "kind": kind}
     with storage_errors(location):
         store = open_store(location, read_only=False)
@@ -219,30 +221,26 @@ def write_attributes(path: AnyPath, attributes: Mapping[str, Any]) -> None:
     _update(path, {k: v for k, v in attributes.items() if k != "state"})
 
 
-def clear_output(path: AnyPath, *, kind: str, overwrite: bool) -> None:
-    """Make way for an output, or refuse: see :func:`create_group`.
+def check_output(path: AnyPath, *, kind: str, overwrite: bool) -> None:
+    """Refuse an output that is there and may not be replaced: see :func:`create_group`. Deletes nothing.
 
     Raises
     ------
     OutputExistsError
-        If something is there that may not be replaced.
+        If so.
     """
     location = normalise(path)
     if not exists(location):
         return
-    if not is_remote(location) and (Path(location).is_symlink() or not Path(location).is_dir()):
-        raise OutputExistsError(f"{location} is there and is not a Zarr store: choose another output")
-    if not is_zarr(location):
-        raise OutputExistsError(
-            f"{location} is there and is not a Zarr store: choose another output, it is never deleted"
-        )
+    local = None if is_remote(location) else Path(location)
+    if (local is not None and (local.is_symlink() or not local.is_dir())) or not is_zarr(location):
+        raise OutputExistsError(f"{location} is there and is no Zarr store: choose another output, it is never deleted")
     ours: dict[str, Any] = {}
     with suppress(FormatError):  # damaged metadata: not ours, but it may be overwritten
         ours = read_attributes(location)
     unfinished = ours.get("state") == "writing" and ours.get("kind") == kind
     if not (unfinished or overwrite):
         raise OutputExistsError(f"{location} is already there: choose another output or give --overwrite")
-    discard(location)
 
 
 def discard(path: AnyPath) -> None:

@@ -200,7 +200,8 @@ class Volume:
             for axis, (n, c) in enumerate(zip(self.shape, self.chunks, strict=True))
         )
         name = f"volume-{self.identity()}"
-        lazy: dask.array.Array = dask.array.from_array(  # type: ignore[no-untyped-call]  # dask has no types here
+        from_array: Any = dask.array.from_array  # dask has types for some of its versions only
+        lazy: dask.array.Array = from_array(
             _Reader(self), chunks=chunks, name=name, lock=False, meta=np.empty((0,) * self.ndim, self.dtype)
         )
         return lazy

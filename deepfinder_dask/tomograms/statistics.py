@@ -1,0 +1,183 @@
+"""Statistics of a whole volume in one pass, with the same bits whatever slabs, bands or chunks it is read in.
+
+Each row along x is reduced on its own, in float64: its sum, and its squared deviations from its own mean. The rows of a
+z plane are combined in the order of y, the planes in the order of z (the parallel form of Chan, Golub and LeVeque,
+1979, which does not cancel). Percentiles come from counts per interval of values, and counts do not depend on order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfinder_dask.blocks import Box, Shape3
+from deepfinder_dask.errors import FormatError
+from deepfinder_dask.tomograms.tomogram import Statistics
+
+if TYPE_CHECKING:
+    from deepfinder_dask.tomograms.volume import Volume
+
+PERCENTILES = ("0.1", "0.5", "1", "5", "50", "95", "99", "99.5", "99.9")
+KEY_BITS = 20
+"""Leading bits of a 32-bit float that make an interval: sign, 8 bits of exponent, 11 of mantissa."""
+TILE = 2**16
+"""Voxels that are reduced at a time: what fits the processor's cache."""
+
+
+class StatisticsBuilder:
+    """Takes the voxels of a volume, whole rows in any order, each once; gives their statistics.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        The volume in voxels, (z, y, x).
+    dtype : dtype
+        Type of its values.
+    """
+
+    def __init__(self, shape: Shape3, dtype: np.dtype[Any]) -> None:
+        self.shape = shape
+        self.nan = 0
+        self.infinite = 0
+        self._dtype = np.dtype(dtype)
+        self._exact = self._dtype.itemsize <= 2
+        self._counts = np.zeros(2 ** (8 * self._dtype.itemsize) if self._exact else 2**KEY_BITS, np.int64)
+        self._rows: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        self._missing = np.full(shape[0], shape[1], np.int64)
+        self._sums = np.zeros(shape[0])
+        self._squares = np.zeros(shape[0])
+        self._minimum, self._maximum = np.inf, -np.inf
+        rows = max(1, TILE // shape[2])
+        self._tile = np.empty((rows, shape[2]), np.float64)
+        self._keys = np.empty((rows, shape[2]), np.uint32)
+
+    @property
+    def finite(self) -> bool:
+        """Whether all values so far are finite."""
+        return self.nan + self.infinite == 0
+
+    def add(self, z: int, y: int, values: NDArray[Any]) -> None:
+        """Take rows ``[z, y]`` onwards: ``(z, y, x)`` over the whole of x."""
+        for i, plane in enumerate(values):
+            sums, squares = self._rows.setdefault(z + i, (np.empty(self.shape[1]), np.empty(self.shape[1])))
+            for first in range(0, len(plane), len(self._tile)):
+                tile = plane[first : first + len(self._tile)]
+                rows = slice(y + first, y + first + len(tile))
+                self._reduce(tile, sums[rows], squares[rows])
+            self._missing[z + i] -= len(plane)
+            if self._missing[z + i] == 0:
+                self._close_plane(z + i)
+
+    def _reduce(self, tile: NDArray[Any], sums: NDArray[np.float64], squares: NDArray[np.float64]) -> None:
+        low, high = float(tile.min()), float(tile.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            nan = int(np.isnan(tile).sum())
+            self.nan += nan
+            self.infinite += int(tile.size - nan - np.isfinite(tile).sum())
+            return
+        self._minimum, self._maximum = min(self._minimum, low), max(self._maximum, high)
+        work = self._tile[: len(tile)]
+        np.copyto(work, tile)
+        np.sum(work, axis=-1, out=sums)
+        with np.errstate(over="ignore"):
+            work -= (sums / tile.shape[1])[:, None]
+            np.multiply(work, work, out=work)
+            np.sum(work, axis=-1, out=squares)
+        self._count(tile)
+
+    def _count(self, tile: NDArray[Any]) -> None:
+        if self._exact:
+            bits = tile.view(f"u{self._dtype.itemsize}")
+            self._counts += np.bincount(bits.ravel(), minlength=len(self._counts))
+            return
+        with np.errstate(over="ignore"):
+            bits = np.ascontiguousarray(tile, dtype=np.float32).view(np.uint32)
+        keys = np.right_shift(bits, 32 - KEY_BITS, out=self._keys[: len(tile)])
+        np.add.at(self._counts, keys.ravel(), 1)
+
+    def _close_plane(self, z: int) -> None:
+        sums, squares = self._rows.pop(z)
+        _, rows, columns = self.shape
+        total = sums.sum()
+        mean = total / (rows * columns)
+        self._sums[z] = total
+        with np.errstate(over="ignore"):
+            self._squares[z] = squares.sum() + columns * np.square(sums / columns - mean).sum()
+
+    def result(self) -> Statistics:
+        """The statistics of all voxels.
+
+        Raises
+        ------
+        FormatError
+            If there were values that are not finite, or too large for their squares to be.
+        """
+        if not self.finite:
+            raise FormatError(f"expected finite values, found {self.nan} NaN and {self.infinite} infinite")
+        count = self.shape[0] * self.shape[1] * self.shape[2]
+        plane = self.shape[1] * self.shape[2]
+        mean = float(self._sums.sum()) / count
+        with np.errstate(over="ignore"):
+            squares = self._squares.sum() + plane * np.square(self._sums / plane - mean).sum()
+        std = float(np.sqrt(squares / count))
+        if not np.isfinite(std):
+            raise FormatError(f"expected values whose squares are finite, found values up to {self._maximum:g}")
+        return Statistics(count, mean, std, self._minimum, self._maximum, self._percentiles(count))
+
+    def _percentiles(self, count: int) -> dict[str, float]:
+        used = np.flatnonzero(self._counts)
+        low, high = self._intervals(used)
+        order = np.argsort(low, kind="stable")
+        low, high, counts = low[order], high[order], self._counts[used[order]]
+        upto = np.cumsum(counts)
+
+        def ranked(rank: int) -> float:
+            """The value with this many values before it; those of one interval are spread evenly over it."""
+            i = int(np.searchsorted(upto, rank, side="right"))
+            share = (rank - (upto[i] - counts[i]) + 0.5) / counts[i]
+            value = low[i] + (high[i] - low[i]) * share
+            return float(min(max(value, self._minimum), self._maximum))
+
+        found = {}
+        for name in PERCENTILES:
+            position = float(name) / 100 * (count - 1)
+            below = int(position)
+            first = ranked(below)
+            last = ranked(min(below + 1, count - 1))
+            found[name] = first + (last - first) * (position - below)
+        return found
+
+    def _intervals(self, bins: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Smallest and largest value that is counted in each bin; they are equal where counts are exact."""
+        if self._exact:
+            values = bins.astype(f"u{self._dtype.itemsize}").view(self._dtype).astype(np.float64)
+            return values, values
+        shift = 32 - KEY_BITS
+        first = bins.astype(np.uint32) << np.uint32(shift)
+        near = first.view(np.float32).astype(np.float64)
+        far = (first | np.uint32(2**shift - 1)).view(np.float32).astype(np.float64)
+        return np.fmin(near, far), np.fmax(near, far)
+
+
+def statistics_of(volume: Volume) -> Statistics:
+    """Statistics of a volume of any origin: the same bits as if :func:`convert` had made them.
+
+    Reads the volume once, a row of shards (or chunks) at a time.
+
+    Raises
+    ------
+    FormatError
+        If values are not finite, or the volume has classes.
+    """
+    if volume.ndim != 3:
+        raise FormatError(f"expected one volume (z, y, x) at {volume}, found shape {volume.shape}")
+    builder = StatisticsBuilder(volume.space, volume.dtype)
+    nz, ny, nx = volume.space
+    dz, dy, _ = volume.chunks
+    for z in range(0, nz, dz):
+        for y in range(0, ny, dy):
+            box = Box((z, y, 0), (min(nz, z + dz), min(ny, y + dy), nx))
+            builder.add(z, y, volume.read(box))
+    return builder.result()
