@@ -22,25 +22,48 @@ from deepfinder_dask.particles.classes import (
     write_classes,
 )
 from deepfinder_dask.particles.facts import TomogramFacts
+from deepfinder_dask.particles.settings import ExportSettings, ImportSettings
 
 if TYPE_CHECKING:
+    from deepfinder_dask.particles.formats import (
+        ParticlesWarning,
+        export,
+        import_particles,
+        read_particles,
+        write_particles,
+    )
     from deepfinder_dask.particles.table import Particles
 
-_LAZY = {"Particles": "deepfinder_dask.particles.table"}
+_FORMATS = "deepfinder_dask.particles.formats"
+_LAZY = {
+    "Particles": "deepfinder_dask.particles.table",
+    "ParticlesWarning": _FORMATS,
+    "export": _FORMATS,
+    "import_particles": _FORMATS,
+    "read_particles": _FORMATS,
+    "write_particles": _FORMATS,
+}
 
 __all__ = [
     "BACKGROUND",
     "IGNORE",
     "MAX_LABEL",
+    "ExportSettings",
+    "ImportSettings",
     "ParticleClass",
     "Particles",
+    "ParticlesWarning",
     "TomogramFacts",
     "check_classes",
     "classes_from_dicts",
     "classes_to_dicts",
+    "export",
+    "import_particles",
     "placeholder_classes",
     "read_classes",
+    "read_particles",
     "write_classes",
+    "write_particles",
 ]
 
 

@@ -35,13 +35,13 @@ def checked_table(
     columns: dict[str, pd.Series] = {
         "tomogram": _text(table, "tomogram"),
         "class": _text(table, "class"),
-        "label": _whole(table, "label").astype("int64"),
+        "label": whole_numbers(table, "label").astype("int64"),
     }
     for name in ("x", "y", "z"):
         columns[name] = _finite(table, name)
     columns["score"] = _numbers(table, "score") if "score" in table.columns else _constant(table, np.nan)
     if "size_voxels" in table.columns:
-        columns["size_voxels"] = _whole(table, "size_voxels", allow_missing=True)
+        columns["size_voxels"] = whole_numbers(table, "size_voxels", allow_missing=True)
     else:
         columns["size_voxels"] = pd.Series(pd.array([pd.NA] * len(table), dtype="Int64"))
     for name in angles:
@@ -63,19 +63,23 @@ def _constant(table: pd.DataFrame, value: float) -> pd.Series:
 
 
 def _text(table: pd.DataFrame, name: str) -> pd.Series:
-    """Column as text: whole numbers become text, anything else but text is refused (a float has lost its zeros)."""
+    """Column as text: whole numbers become text, anything else is refused (a float has lost its leading zeros)."""
     values = table[name]
     for row, value in enumerate(values):
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not (whole or (isinstance(value, str) and value)):
-            raise InputError(f"column {name!r}: expected text, row {row} holds {value!r}")
+        if not (whole or (isinstance(value, str) and value.strip() and value.isprintable())):
+            raise InputError(f"column {name!r}: expected a printable name, row {row} holds {value!r}")
     return pd.Series([str(value) for value in values], dtype=str)
 
 
 def _numbers(table: pd.DataFrame, name: str) -> pd.Series:
     """Column as float64, NaN where missing."""
     try:
-        values = pd.to_numeric(table[name]).astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+        column = table[name]
+        if isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiu":
+            values = column.to_numpy(dtype=np.float64)
+        else:
+            values = pd.to_numeric(column).astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise InputError(f"column {name!r}: expected numbers: {error}") from error
     infinite = np.flatnonzero(np.isinf(values))
@@ -92,8 +96,8 @@ def _finite(table: pd.DataFrame, name: str) -> pd.Series:
     return values
 
 
-def _whole(table: pd.DataFrame, name: str, allow_missing: bool = False) -> pd.Series:
-    """Column as nullable integers."""
+def whole_numbers(table: pd.DataFrame, name: str, allow_missing: bool = False) -> pd.Series:
+    """Column as nullable integers; an InputError where it holds anything else."""
     values = _numbers(table, name)
     numbers = values.to_numpy()
     wrong = np.flatnonzero(numbers != np.round(numbers) if not allow_missing else numbers % 1 > 0)

@@ -68,7 +68,7 @@ def read_parquet(path: str | Path) -> Particles:
     try:
         arrow = pq.read_table(path)
         table = arrow.to_pandas()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).split("\n")[0]
         raise FormatError(f"{path}: not a whole Parquet file: {reason}") from error
     try:

@@ -5,8 +5,10 @@ Light on purpose: nothing here imports more than the standard library.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeVar
+
+from deepfinder_dask.errors import SettingsError
 
 FormatName = Literal["auto", "parquet", "csv", "deepfinder_xml", "relion5", "copick"]
 """A format by name; ``auto`` goes by the name of the file, and on reading by its content too."""
@@ -40,6 +42,8 @@ class ImportSettings:
 
     format: FormatName = "auto"
     """Format of the file; auto goes by its content."""
+    overwrite: bool = False
+    """Replace an output that is there."""
     voxel_size: float | tuple[float, float, float] | None = None
     """Å per voxel of the tomograms, one number or z, y, x; needed by formats that count in voxels."""
     shape: tuple[int, int, int] | None = None
@@ -58,3 +62,23 @@ class ImportSettings:
     """copick: read the picks of this user or tool only."""
     session: str | None = None
     """copick: read the picks of this session only."""
+
+
+S = TypeVar("S", ExportSettings, ImportSettings)
+
+
+def resolve(settings: S, options: dict[str, Any]) -> S:
+    """Settings with single options replaced.
+
+    Raises
+    ------
+    SettingsError
+        There is no such option.
+    """
+    if isinstance(options.get("tomograms"), str):
+        options = {**options, "tomograms": (options["tomograms"],)}
+    known = [field.name for field in fields(settings)]
+    for name in options:
+        if name not in known:
+            raise SettingsError(f"no option {name!r}; the options are {known}")
+    return replace(settings, **options)

@@ -200,7 +200,7 @@ class Particles:
         """
         if name not in self.tomograms:
             raise InputError(f"no tomogram {name!r}; the tomograms are {list(self.tomograms)}")
-        return Particles(self.table[self.table["tomogram"] == name], {name: self.tomograms[name]}, self.classes)
+        return self._part((self.table["tomogram"] == name).to_numpy(), {name: self.tomograms[name]})
 
     def of_class(self, name: str) -> Particles:
         """Particles of one class (an InputError when there is no such class)."""
@@ -209,7 +209,15 @@ class Particles:
 
     def where(self, keep: ArrayLike) -> Particles:
         """Rows for which ``keep``, (n,) bool, is True; tomograms and classes stay."""
-        return Particles(self.table[np.asarray(keep, dtype=bool)], self.tomograms, self.classes)
+        return self._part(np.asarray(keep, dtype=bool), self.tomograms)
+
+    def _part(self, keep: NDArray[np.bool_], tomograms: Mapping[str, TomogramFacts]) -> Particles:
+        """Some rows of a table that was checked already, so not checked again."""
+        part = object.__new__(Particles)
+        object.__setattr__(part, "table", self.table[keep].reset_index(drop=True))
+        object.__setattr__(part, "tomograms", dict(tomograms))
+        object.__setattr__(part, "classes", self.classes)
+        return part
 
     def with_table(self, table: pd.DataFrame) -> Particles:
         """Another table for the same tomograms and classes."""

@@ -131,11 +131,11 @@ def test_parquet_round_trip_and_empty_table(tmp_path):
     assert len(list((tmp_path / "new").iterdir())) == 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     data=st.lists(
         st.tuples(
-            st.text("0123456789abc_é .-", min_size=1),
+            st.from_regex(r"[0-9a-c_é][0-9a-c_é .-]{0,5}", fullmatch=True),
             st.sampled_from(CLASSES),
             st.tuples(*[st.floats(-1e7, 1e7)] * 3),
             st.one_of(st.just(float("nan")), st.floats(0, 1)),

@@ -1,0 +1,97 @@
+"""Orientations: Euler angles of the table and of the formats, and the rotations they stand for.
+
+The table's ``rot, tilt, psi`` are RELION's: intrinsic ZYZ in degrees, in x, y, z, whose inverse takes the object to the
+tomogram. A rotation here always is the one from object to tomogram, acting on (x, y, z) columns.
+
+An orientation that is *exactly* the identity means "unknown" in RELION and copick files, which have no other way to say
+it; tables keep NaN.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
+
+Angles = NDArray[np.float64]
+"""Euler angles, (n, 3) float64, degrees; NaN in rows whose orientation is unknown."""
+
+
+def rotation(angles: ArrayLike) -> Rotation:
+    """Rotations object → tomogram from ``rot, tilt, psi``, (n, 3) in degrees, none of them NaN."""
+    return Rotation.from_euler("ZYZ", _rows(angles), degrees=True).inv()
+
+
+def angles_of(rotations: Rotation) -> Angles:
+    """``rot, tilt, psi``, (n, 3) float64 in degrees, of rotations object → tomogram."""
+    return _euler(rotations.inv(), "ZYZ")
+
+
+def to_original(angles: ArrayLike) -> Angles:
+    """``phi, psi, the`` of the original DeepFinder from ``rot, tilt, psi``; (n, 3) in degrees, NaN rows stay NaN.
+
+    Its object → tomogram rotation is active, Rz(psi) · Rx(the) · Rz(phi) in x, y, z.
+    """
+    given = _rows(angles)
+    known = ~np.isnan(given).any(axis=1)
+    result = np.full(given.shape, np.nan)
+    if known.any():
+        psi, the, phi = _euler(rotation(given[known]), "ZXZ").T
+        result[known] = np.stack([phi, psi, the], axis=1)
+    return result
+
+
+def from_original(angles: ArrayLike) -> Angles:
+    """``rot, tilt, psi`` from ``phi, psi, the`` of the original DeepFinder; (n, 3) in degrees, NaN rows stay NaN."""
+    given = _rows(angles)
+    known = ~np.isnan(given).any(axis=1)
+    result = np.full(given.shape, np.nan)
+    if known.any():
+        phi, psi, the = given[known].T
+        result[known] = angles_of(Rotation.from_euler("ZXZ", np.stack([psi, the, phi], axis=1), degrees=True))
+    return result
+
+
+def to_matrices(angles: ArrayLike) -> NDArray[np.float64]:
+    """Matrices object → tomogram, (n, 3, 3) float64 acting on (x, y, z); the identity where unknown."""
+    given = _rows(angles)
+    known = ~np.isnan(given).any(axis=1)
+    result = np.tile(np.eye(3), (len(given), 1, 1))
+    if known.any():
+        result[known] = rotation(given[known]).as_matrix()
+    return result
+
+
+def from_matrices(matrices: ArrayLike) -> Angles:
+    """``rot, tilt, psi``, (n, 3) in degrees, of matrices (n, 3, 3) object → tomogram; NaN where exactly the identity.
+
+    Raises
+    ------
+    ValueError
+        A matrix is no rotation (mirrored, scaled or singular).
+    """
+    given = np.asarray(matrices, dtype=np.float64).reshape(-1, 3, 3)
+    result = np.full((len(given), 3), np.nan)
+    known = ~(given == np.eye(3)).all(axis=(1, 2))
+    if not known.any():
+        return result
+    squares = given @ np.swapaxes(given, 1, 2)
+    wrong = ~np.isclose(squares, np.eye(3), atol=1e-3).all(axis=(1, 2)) | ~(np.linalg.det(given) > 0)
+    if wrong.any():
+        raise ValueError(f"matrix {int(np.flatnonzero(wrong)[0])} is no rotation")
+    result[known] = angles_of(Rotation.from_matrix(given[known]))
+    return result
+
+
+def _rows(angles: ArrayLike) -> Angles:
+    return np.asarray(angles, dtype=np.float64).reshape(-1, 3)
+
+
+def _euler(rotations: Rotation, sequence: str) -> Angles:
+    """Euler angles in degrees; where two of them turn about one axis any split of their sum is right."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Gimbal lock", UserWarning)
+        return cast("Angles", np.asarray(rotations.as_euler(sequence, degrees=True)).reshape(-1, 3))
