@@ -1,0 +1,32 @@
+"""Viewing: pictures of tomograms, label maps and particles.
+
+In: a :class:`~deepfinder_dask.tomograms.Tomogram`, the label map of its segmentation, a table of particles. Out:
+Matplotlib figures, and PNG files. Pictures read slices, never whole volumes, and need no display.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepfinder_dask.viewing.histograms import distributions
+    from deepfinder_dask.viewing.means import projection
+    from deepfinder_dask.viewing.pictures import write_pictures
+    from deepfinder_dask.viewing.slices import orthoslices
+
+_HOMES = {
+    "distributions": "histograms",
+    "orthoslices": "slices",
+    "projection": "means",
+    "write_pictures": "pictures",
+}
+
+__all__ = ["distributions", "orthoslices", "projection", "write_pictures"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load Matplotlib only when a picture is asked for."""
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
