@@ -11,8 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepfinder_dask.tomograms.conversion import convert, convert_many
     from deepfinder_dask.tomograms.layout import fit_chunks
     from deepfinder_dask.tomograms.opening import Image, check_finished, is_finished, open_image, read_attributes
+    from deepfinder_dask.tomograms.pyramid import build_pyramid, level_shapes
+    from deepfinder_dask.tomograms.settings import ConvertSettings
+    from deepfinder_dask.tomograms.statistics import statistics_of
     from deepfinder_dask.tomograms.storage import (
         create_group,
         create_image,
@@ -26,6 +30,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "layout": "fit_chunks",
     "opening": "Image check_finished is_finished open_image read_attributes",
+    "conversion": "convert convert_many",
+    "pyramid": "build_pyramid level_shapes",
+    "settings": "ConvertSettings",
+    "statistics": "statistics_of",
     "storage": "create_group create_image finish_group finish_image write_attributes",
     "tomogram": "Imaging Statistics Tomogram VoxelSize as_voxel_size",
     "volume": "Volume",
@@ -33,6 +41,7 @@ _HOMES = {
 _MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "ConvertSettings",
     "Image",
     "Imaging",
     "Statistics",
@@ -40,15 +49,20 @@ __all__ = [
     "Volume",
     "VoxelSize",
     "as_voxel_size",
+    "build_pyramid",
     "check_finished",
+    "convert",
+    "convert_many",
     "create_group",
     "create_image",
     "finish_group",
     "finish_image",
     "fit_chunks",
     "is_finished",
+    "level_shapes",
     "open_image",
     "read_attributes",
+    "statistics_of",
     "write_attributes",
 ]
 

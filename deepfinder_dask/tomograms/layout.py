@@ -12,8 +12,8 @@ from deepfinder_dask.errors import SettingsError
 
 CHUNK: Shape3 = (64, 64, 64)
 """Chunk in voxels: the best size for reads with a halo."""
-SHARD: Shape3 = (128, 256, 256)
-"""Shard in voxels: 32 MiB of 32-bit values to a file."""
+SHARD: Shape3 = (128, 128, 256)
+"""Shard in voxels: 16 MiB of 32-bit values to a file (over 32 MiB the C library gives memory back after every write)."""
 
 
 def fit_chunks(

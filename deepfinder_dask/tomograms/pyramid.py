@@ -27,7 +27,7 @@ Method = Literal["mean", "mode", "max"]
 """How a voxel comes from those it covers: mean for grey values, mode for labels, max for probabilities."""
 SMALLEST = 128
 """Levels are made until no axis is longer than this, in voxels."""
-SHARD: Shape3 = (64, 128, 128)
+SHARD: Shape3 = (64, 64, 128)
 """Shard of the lower levels in voxels: half of the one above, so that a block of each needs the same memory."""
 
 

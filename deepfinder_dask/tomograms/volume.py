@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepfinder_dask.blocks import Box, Shape3, triple
+from deepfinder_dask.blocks import BlockGrid, Box, Shape3, triple
 from deepfinder_dask.errors import FormatError, GeometryError
 from deepfinder_dask.tomograms.location import normalise, open_store, read_key, storage_errors
 
@@ -188,8 +188,13 @@ class Volume:
             raise GeometryError(f"expected values of shape {expected} for {self}, got {values.shape}")
         if not np.can_cast(values.dtype, self.dtype, "safe"):
             raise GeometryError(f"expected values of type {self.dtype} for {self}, got {values.dtype}: cast them first")
+        if box.size == 0:
+            return
+        # One shard after the other: zarr needs several times the memory of what it writes at once.
         with storage_errors(str(self)):
-            self._writable[self._index(box)] = values
+            for block in BlockGrid(box.shape, triple(unit)):
+                part = values[(..., *block.write.slices())]
+                self._writable[self._index(block.write.shift(box.start))] = part
 
     def lazy(self) -> dask.array.Array:
         """The volume as a lazy Dask array whose chunks are whole shards (or some whole chunks); reads nothing."""
