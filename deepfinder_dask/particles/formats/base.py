@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -128,8 +128,8 @@ def complete(
     return Particles(frame, facts, check_classes(known.values()))
 
 
-def number_names(names: Iterable[str], known: Iterable[ParticleClass]) -> list[ParticleClass]:
-    """Classes for names without labels, in order: the number in ``class_3``, else the first that is free.
+def number_names(names: Collection[str], known: Iterable[ParticleClass]) -> list[ParticleClass]:
+    """Classes for names without labels: the number in ``class_3``, else the first that is free, in order of names.
 
     Raises
     ------
@@ -137,14 +137,15 @@ def number_names(names: Iterable[str], known: Iterable[ParticleClass]) -> list[P
         There are more names than labels.
     """
     free = sorted(set(range(1, MAX_LABEL + 1)) - {one.label for one in known})
-    numbered = []
-    for name in sorted(names):
-        if not free:
+    own = {placeholder_name(label): label for label in free}
+    labels = {name: own[name] for name in sorted(names) if name in own}
+    rest = iter(label for label in free if label not in labels.values())
+    for name in sorted(set(names) - set(labels)):
+        label = next(rest, None)
+        if label is None:
             raise SettingsError(f"no label from 1 to {MAX_LABEL} is left for class {name!r}")
-        label = next((n for n in free if placeholder_name(n) == name), free[0])
-        free.remove(label)
-        numbered.append(ParticleClass(name, label))
-    return numbered
+        labels[name] = label
+    return [ParticleClass(name, label) for name, label in labels.items()]
 
 
 def one_tomogram(path: Path, hints: Hints) -> str:

@@ -46,6 +46,8 @@ class CopickFormat:
     def read(self, path: Path, hints: Hints) -> Particles:
         """Read all picks under a folder, or one file; ``user`` and ``session`` of the settings choose among them."""
         files = _files(path) if path.is_dir() else [path]
+        if not files:
+            raise FormatError(f"{path}: expected a copick project, found no ExperimentRuns/<run>/Picks/*.json")
         documents = [(file, _document(file)) for file in files]
         wanted = [one for one in documents if _chosen(one[1], hints)]
         if not wanted:
@@ -153,9 +155,12 @@ def _points(rows: Particles) -> list[dict[str, Any]]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Picks files under a folder, in order of their paths."""
-    inside = folder.name == "Picks"
-    return sorted(file for file in folder.rglob("*.json") if inside or file.parent.name == "Picks")
+    """Picks files of a project, of its runs, of one run, or of one folder of picks, in order of their paths."""
+    patterns = {"Picks": "*.json", "ExperimentRuns": "*/Picks/*.json"}
+    pattern = patterns.get(folder.name)
+    if pattern is None:
+        pattern = "Picks/*.json" if (folder / "Picks").is_dir() else "ExperimentRuns/*/Picks/*.json"
+    return sorted(folder.glob(pattern))
 
 
 def _document(file: Path) -> dict[str, Any]:

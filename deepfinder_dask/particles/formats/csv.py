@@ -85,4 +85,7 @@ def _header(text: str) -> tuple[list[str], str]:
     """Column names of the first line and the delimiter between them."""
     line = text.lstrip("\ufeff").split("\n", 1)[0].strip("\r")
     delimiter = max(",\t;|", key=line.count)
-    return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), []), delimiter
+    try:
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), []), delimiter
+    except csv.Error:
+        return [], delimiter
