@@ -1,0 +1,37 @@
+"""The command and its verbs, in the order of the work."""
+
+from __future__ import annotations
+
+from cyclopts import App, Group, Parameter
+
+from deepfinder_dask import __version__
+
+HELP = """Find macromolecules in cryo-electron tomograms of any size.
+
+`deepfinder locate TOMOGRAM -w WEIGHTS -o FOLDER` does the whole job; the other verbs are its steps, and what comes
+before and after.
+"""
+
+app = App(
+    name="deepfinder",
+    help=HELP,
+    version=__version__,
+    version_flags=("--version",),
+    default_parameter=Parameter(negative_iterable=()),
+    suppress_keyboard_interrupt=False,
+    group_commands=Group("Verbs, in the order of the work", sort_key=0),
+    group_parameters=Group("Options", sort_key=1),
+)
+
+VERBS = {
+    "convert": ("convert:convert", "Convert tomograms to OME-Zarr with a pyramid and statistics."),
+    "weights": ("weights:weights", "Import weights of other programs."),
+    "simulate": ("simulate:simulate", "Simulate tomograms whose particles are known."),
+    "cluster": ("cluster:cluster", "Turn a label map into particles."),
+    "export": ("exchange:export", "Write particles for another program."),
+    "import": ("exchange:import_", "Read a particle list of another program."),
+}
+"""Verbs in the order of the work: where each is (its module is loaded when it is used), and what it does."""
+
+for number, (name, (place, summary)) in enumerate(VERBS.items()):
+    app.command(f"{__package__}.{place}", name=name, help=summary, sort_key=number)

@@ -1,0 +1,138 @@
+"""Options of a verb, made from the settings it shares with its function: stated once, documented once.
+
+:func:`verb` turns every field of a settings dataclass into an option whose help is the docstring of the field. What
+the command line adds — short names, how a size is written — is in one table here, by the name of the field.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import field, fields, make_dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+from cyclopts import Group, Parameter
+
+from deepfinder_dask.cli.values import converter, to_bytes, to_shape, to_voxel_size
+from deepfinder_dask.execution import silence
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Settings = type[DataclassInstance]
+    Function = Callable[..., str | None]
+
+OPTIONS: dict[str, Parameter] = {
+    "bandwidth": Parameter(metavar="VOXELS"),
+    "block": Parameter(alias="-b", converter=converter(to_shape), n_tokens=1, accepts_keys=False, metavar="Z,Y,X"),
+    "classes": Parameter(alias="-c", metavar="FILE.toml"),
+    "device": Parameter(alias="-d"),
+    "memory": Parameter(alias="-m", converter=converter(to_bytes), n_tokens=1, metavar="BYTES"),
+    "shape": Parameter(converter=converter(to_shape), n_tokens=1, accepts_keys=False, metavar="Z,Y,X"),
+    "tomograms": Parameter(consume_multiple=True, metavar="NAME"),
+    "voxel_size": Parameter(
+        alias="-v", converter=converter(to_voxel_size), n_tokens=1, accepts_keys=False, metavar="Å"
+    ),
+    "workers": Parameter(alias="-j", metavar="N"),
+    "scheduler": Parameter(metavar="ADDRESS"),
+}
+"""How fields of settings are written on the command line, where their type does not say it."""
+
+COMMON = Group("Common options", sort_key=100)
+
+Output = Annotated[str, Parameter(name=("--output", "-o"), metavar="PATH")]
+"""Where the result goes."""
+Quiet = Annotated[
+    bool,
+    Parameter(
+        name=("--quiet", "-q"),
+        negative="",
+        show_default=False,
+        group=COMMON,
+        help="Show no progress, and say nothing on success.",
+    ),
+]
+Json = Annotated[bool, Parameter(name="--json", negative="", show_default=False)]
+"""Print one JSON object instead of words."""
+
+
+def verb(settings: Settings | None = None, **renamed: Parameter) -> Callable[[Function], Function]:
+    """Make a command of a function that returns what to say when it is done.
+
+    Parameters
+    ----------
+    settings : type, optional
+        Frozen dataclass whose fields become options; the function takes an instance as ``settings``.
+    **renamed : Parameter
+        How single fields are written, where this verb differs from ``OPTIONS``.
+
+    Returns
+    -------
+    callable
+        Decorator. The command also takes ``--quiet``, and adds the time taken to what the function returns. A result
+        that ends with a line break was asked for, such as JSON: it is printed as it is, and always.
+    """
+
+    def decorate(function: Function) -> Function:
+        signature = inspect.signature(function)
+        hints = get_type_hints(function, include_extras=True)
+        parameters = dict(signature.parameters)
+        if settings is not None:
+            hints["settings"] = Annotated[_as_options(settings, renamed), Parameter(name="*")]
+            parameters["settings"] = parameters["settings"].replace(default=settings())
+        hints["quiet"] = Quiet
+        parameters["quiet"] = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False)
+
+        @wraps(function)
+        def command(*words: Any, quiet: bool = False, **given: Any) -> None:
+            if settings is not None:
+                chosen = given.get("settings", settings())
+                given["settings"] = settings(**{f.name: getattr(chosen, f.name) for f in fields(settings)})
+            if quiet:
+                silence()
+            start = time.perf_counter()
+            said = function(*words, **given)
+            if said is not None and said.endswith("\n"):
+                sys.stdout.write(said)
+            elif said is not None and not quiet:
+                sys.stdout.write(f"{said} ({_duration(time.perf_counter() - start)})\n")
+
+        command.__annotations__ = hints
+        command.__doc__ = f"{inspect.getdoc(function)}\n"
+        command.__signature__ = signature.replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]  # inspect reads it
+        return command
+
+    return decorate
+
+
+def _as_options(settings: Settings, renamed: dict[str, Parameter]) -> type:
+    """A dataclass like the settings, with each field annotated for the command line."""
+    hints = get_type_hints(settings)
+    annotated: Any = Annotated  # these annotations are made at run time, where no type checker looks
+    columns: list[tuple[str, Any, Any]] = []
+    for one in fields(settings):
+        flag = hints[one.name] is bool
+        unsaid = flag or one.default is None or one.default == ()
+        # --flag, but --no-flag only where it changes anything.
+        negative = "" if flag and one.default is False else None
+        more = Parameter(negative=negative, show_default=False if unsaid else None)
+        given = renamed.get(one.name, OPTIONS.get(one.name, Parameter()))
+        columns.append((one.name, annotated[hints[one.name], given, more], field(default=one.default)))
+    # Without its module Cyclopts takes the class for one of Python's own.
+    home = {"__module__": settings.__module__}
+    return make_dataclass(f"{settings.__name__}Options", columns, bases=(settings,), frozen=True, namespace=home)
+
+
+def _duration(seconds: float) -> str:
+    """``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

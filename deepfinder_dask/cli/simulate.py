@@ -1,0 +1,26 @@
+"""``deepfinder simulate``."""
+
+from __future__ import annotations
+
+from deepfinder_dask.cli.options import Output, verb
+from deepfinder_dask.simulation.settings import SimulateSettings
+
+
+@verb(SimulateSettings)
+def simulate(config: str, /, *, output: Output, settings: SimulateSettings) -> str:
+    """Simulate tomograms whose particles are known.
+
+    Each tomogram NAME of the configuration gives NAME.zarr, NAME_labels.zarr, NAME_instances.zarr and
+    NAME_particles.parquet, the truth; classes.toml names the classes.
+
+    Parameters
+    ----------
+    config
+        TOML file, or the name of a configuration that comes with the package: demo or training.
+    output
+        Folder.
+    """
+    from deepfinder_dask.simulation.simulate import simulate
+
+    made = simulate(config, output, settings)
+    return f"simulated {len(made)} tomogram{'s' if len(made) != 1 else ''} in {output}"
