@@ -1,0 +1,191 @@
+"""Connected components as a table of integers: what is known of each, the vote on its class, and its score.
+
+Everything summed is an int64, so that the order of the sums cannot change a bit of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfinder_dask.errors import SettingsError
+from deepfinder_dask.particles import MAX_LABEL, ParticleClass
+
+FULL = 255
+"""Stored value of probability 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Components:
+    """Connected components, ``n`` of them: those of one block, or of a whole label map in canonical order.
+
+    The canonical order is that of the components' first voxels in C order, which is the order of
+    ``scipy.ndimage.label``. Votes are the classes inside each component: one row per component and label that occurs
+    in it, in order of component, then label.
+    """
+
+    sizes: NDArray[np.int64]
+    """(n,): voxels."""
+    sums: NDArray[np.int64]
+    """(n, 3): sums of the voxels' indices in the volume, (z, y, x)."""
+    first: NDArray[np.int64]
+    """(n,): smallest linear index (C order) of a voxel in the volume."""
+    low: NDArray[np.int64]
+    """(n, 3): start of the bounding box, (z, y, x)."""
+    high: NDArray[np.int64]
+    """(n, 3): stop of the bounding box (one past its last voxel), (z, y, x)."""
+    vote_component: NDArray[np.int64]
+    """(m,): component of each vote, 0 to n - 1."""
+    vote_label: NDArray[np.int64]
+    """(m,): label, 1 to 254."""
+    vote_size: NDArray[np.int64]
+    """(m,): voxels of that label in the component."""
+    vote_probability: NDArray[np.int64]
+    """(m,): sum over those voxels of the stored probability (255 is 1); 0 without a probability volume."""
+    scored: bool
+    """Whether there was a probability volume."""
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @classmethod
+    def empty(cls, *, scored: bool) -> Components:
+        """No components."""
+        none = np.zeros(0, np.int64)
+        triples = np.zeros((0, 3), np.int64)
+        return cls(none, triples, none, triples, triples, none, none, none, none, scored)
+
+    @property
+    def centroids(self) -> NDArray[np.float64]:
+        """(n, 3) float64: mean index of the voxels, (z, y, x)."""
+        return self.sums / self.sizes[:, None]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(n,): label of most voxels, the smallest of them on a tie."""
+        return self.vote_label[self._winners()]
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """(n,) float64: mean probability, 0 to 1, over the voxels of the winning label; NaN without probabilities."""
+        if not self.scored:
+            return np.full(len(self), np.nan)
+        winners = self._winners()
+        return self.vote_probability[winners] / (FULL * self.vote_size[winners])
+
+    def _winners(self) -> NDArray[np.intp]:
+        """(n,): row of the winning vote of each component."""
+        order = np.lexsort((self.vote_label, -self.vote_size, self.vote_component))
+        first = np.searchsorted(self.vote_component[order], np.arange(len(self)))
+        return order[first]
+
+    def take(self, keep: NDArray[np.bool_]) -> Components:
+        """Components for which ``keep``, (n,), is True, in the same order."""
+        number = np.cumsum(keep) - 1
+        votes = keep[self.vote_component]
+        return Components(
+            self.sizes[keep],
+            self.sums[keep],
+            self.first[keep],
+            self.low[keep],
+            self.high[keep],
+            number[self.vote_component[votes]],
+            self.vote_label[votes],
+            self.vote_size[votes],
+            self.vote_probability[votes],
+            self.scored,
+        )
+
+
+def concatenate(parts: Sequence[Components], *, scored: bool) -> Components:
+    """Components of all parts, one after the other."""
+    parts = [Components.empty(scored=scored), *parts]
+    offsets = np.cumsum([0, *(len(part) for part in parts[:-1])])
+    votes = [part.vote_component + offset for part, offset in zip(parts, offsets, strict=True)]
+    return Components(
+        np.concatenate([part.sizes for part in parts]),
+        np.concatenate([part.sums for part in parts]),
+        np.concatenate([part.first for part in parts]),
+        np.concatenate([part.low for part in parts]),
+        np.concatenate([part.high for part in parts]),
+        np.concatenate(votes),
+        np.concatenate([part.vote_label for part in parts]),
+        np.concatenate([part.vote_size for part in parts]),
+        np.concatenate([part.vote_probability for part in parts]),
+        scored,
+    )
+
+
+def combine(parts: Components, group: NDArray[np.int64], n: int) -> Components:
+    """Components that are pieces of the same one, added up.
+
+    Parameters
+    ----------
+    parts : Components
+        The pieces.
+    group : (len(parts),) int64
+        Which of the ``n`` results each piece belongs to, 0 to n - 1; every result has a piece.
+    n : int
+        Number of results.
+
+    Returns
+    -------
+    Components
+        In order of group.
+    """
+    end = np.iinfo(np.int64).max
+    sizes, sums = np.zeros(n, np.int64), np.zeros((n, 3), np.int64)
+    first, low, high = np.full(n, end), np.full((n, 3), end), np.zeros((n, 3), np.int64)
+    np.add.at(sizes, group, parts.sizes)
+    np.add.at(sums, group, parts.sums)
+    np.minimum.at(first, group, parts.first)
+    np.minimum.at(low, group, parts.low)
+    np.maximum.at(high, group, parts.high)
+    key = group[parts.vote_component] * (MAX_LABEL + 1) + parts.vote_label
+    keys, where = np.unique(key, return_inverse=True)
+    votes, probability = np.zeros(len(keys), np.int64), np.zeros(len(keys), np.int64)
+    np.add.at(votes, where, parts.vote_size)
+    np.add.at(probability, where, parts.vote_probability)
+    component, label = np.divmod(keys, MAX_LABEL + 1)
+    return Components(sizes, sums, first, low, high, component, label, votes, probability, parts.scored)
+
+
+@dataclass(frozen=True, slots=True)
+class SizeLimits:
+    """Smallest and largest size in voxels that counts as a particle of each class; components outside are dropped."""
+
+    smallest: dict[int, int]
+    """By label; labels that are missing have no minimum."""
+    largest: dict[int, int]
+    """By label; labels that are missing have no maximum."""
+
+    @classmethod
+    def of(cls, classes: Sequence[ParticleClass], min_size: int | None = None) -> SizeLimits:
+        """Limits of the classes; ``min_size``, if given, replaces all their minimum sizes.
+
+        Raises
+        ------
+        SettingsError
+            ``min_size`` is above the maximum of a class, so that nothing of it could be found.
+        """
+        largest = {one.label: one.max_size for one in classes if one.max_size is not None}
+        if min_size is None:
+            return cls({one.label: one.min_size for one in classes if one.min_size is not None}, largest)
+        for one in classes:
+            if one.max_size is not None and one.max_size < min_size:
+                raise SettingsError(f"min_size {min_size} is above the max_size {one.max_size} of class {one.name!r}")
+        return cls(dict.fromkeys(range(1, MAX_LABEL + 1), min_size), largest)
+
+    def accept(self, components: Components) -> NDArray[np.bool_]:
+        """(n,): which whole components have a size that their class allows."""
+        if not (self.smallest or self.largest):
+            return np.ones(len(components), bool)
+        smallest = np.zeros(MAX_LABEL + 1, np.int64)
+        largest = np.full(MAX_LABEL + 1, np.iinfo(np.int64).max)
+        smallest[list(self.smallest)] = list(self.smallest.values())
+        largest[list(self.largest)] = list(self.largest.values())
+        labels = components.labels
+        return (components.sizes >= smallest[labels]) & (components.sizes <= largest[labels])

@@ -1,0 +1,91 @@
+"""Which blocks: whole shards where they fit, few enough voxels for the memory of a worker."""
+
+from __future__ import annotations
+
+from math import prod
+
+from deepfinder_dask.blocks import BlockGrid, Shape3, triple
+from deepfinder_dask.clustering.settings import BLOCK_MULTIPLE
+from deepfinder_dask.errors import SettingsError
+
+MIB = 1024**2
+BLOCK_VOXELS = 32 * MIB
+"""Most voxels of a block that is chosen here, unless less memory is allowed: about 600 MiB a worker."""
+MAX_VOXELS = 2**32 - 1
+"""Most voxels of any block: components in it are numbered with 32 bits."""
+PROCESS_BYTES = 256 * MIB
+"""Memory of a worker beside its block: Python, libraries and the tables of a few thousand components."""
+SLAB_BYTES = 64 * MIB
+"""Memory for measuring one slab of a block."""
+VOXEL_BYTES = 7
+"""Bytes per voxel of a block beside the label as stored: see ``label_block``."""
+
+
+def projected_bytes(voxels: int, itemsize: int) -> int:
+    """Projected peak memory of a worker, in bytes.
+
+    Parameters
+    ----------
+    voxels : int
+        Voxels of a block.
+    itemsize : int
+        Bytes per stored label.
+    """
+    return PROCESS_BYTES + SLAB_BYTES + voxels * (itemsize + VOXEL_BYTES)
+
+
+def plan_blocks(shape: Shape3, unit: Shape3, itemsize: int, *, block: Shape3 | None, memory: int | None) -> BlockGrid:
+    """Blocks for a label map.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Volume in voxels, (z, y, x).
+    unit : tuple of int
+        Voxels that are best read together, (z, y, x).
+    itemsize : int
+        Bytes per stored label.
+    block : tuple of int or None
+        Voxels of a block, (z, y, x); None chooses whole units.
+    memory : int or None
+        Memory that a worker may use, in bytes; None for no more than about 600 MiB.
+
+    Raises
+    ------
+    SettingsError
+        The block, or the smallest block there is, does not fit the memory.
+    """
+    most = BLOCK_VOXELS
+    if memory is not None:
+        most = min(MAX_VOXELS, (memory - PROCESS_BYTES - SLAB_BYTES) // (itemsize + VOXEL_BYTES))
+    core = block if block is not None else _largest(shape, unit, most)
+    clipped = triple(min(c, n) for c, n in zip(core, shape, strict=True))
+    need = projected_bytes(prod(clipped), itemsize)
+    if memory is not None and need > memory:
+        raise SettingsError(
+            f"a block of {'×'.join(map(str, clipped))} voxels needs {need / MIB:.0f} MiB, allowed are "
+            f"{memory / MIB:.0f}: use a smaller block, or at least --memory {-(-need // MIB)}MiB"
+        )
+    if prod(clipped) > MAX_VOXELS:
+        raise SettingsError(
+            f"a block has at most {MAX_VOXELS} voxels, got {'×'.join(map(str, clipped))}: use a smaller one"
+        )
+    return BlockGrid(shape, clipped)
+
+
+def _largest(shape: Shape3, unit: Shape3, most: int) -> Shape3:
+    """Whole units, as near to a cube as they allow, of at most ``most`` voxels; a part of one too large."""
+    core = [min(u, n) for u, n in zip(unit, shape, strict=True)]
+    while prod(core) > most and max(core) > BLOCK_MULTIPLE:
+        axis = core.index(max(core))
+        core[axis] = max(BLOCK_MULTIPLE, core[axis] // 2 // BLOCK_MULTIPLE * BLOCK_MULTIPLE)
+    while True:
+        grown = []
+        for axis in range(3):
+            wider = [*core]
+            wider[axis] = min(core[axis] * 2, -(-shape[axis] // core[axis]) * core[axis])
+            if core[axis] < shape[axis] and prod(wider) <= most:
+                grown.append((core[axis], wider))
+        if not grown:
+            return triple(core)
+        core = min(grown)[1]

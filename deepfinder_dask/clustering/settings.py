@@ -1,0 +1,85 @@
+"""Settings of clustering: one dataclass for the function, the command and campaigns.
+
+Light on purpose: nothing here imports more than the standard library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from deepfinder_dask.errors import SettingsError
+
+Method = Literal["components"]
+"""How voxels are grouped into particles."""
+Connectivity = Literal[6, 18, 26]
+"""Which voxels are neighbours: those that share a face (6), also an edge (18), also a corner (26)."""
+
+BLOCK_MULTIPLE = 4
+"""Blocks that a user asks for are multiples of this many voxels, the same rule as in segmentation."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """How a label map becomes particles.
+
+    Connectivity is 6 by default, as in ``scipy.ndimage.label``: particles that merely touch at an edge or a corner
+    stay apart, and molecules in a crowded cell touch often. The crumbs that this may leave at a frayed border are
+    smaller than any particle, and a minimum size drops them.
+
+    Raises
+    ------
+    SettingsError
+        A field has a value that cannot work.
+    """
+
+    method: Method = "components"
+    """How voxels are grouped: components, the connected components of the label map."""
+    connectivity: Connectivity = 6
+    """Voxels that are neighbours: 6 (they share a face), 18 (or an edge) or 26 (or a corner)."""
+    per_class: bool = False
+    """Connect voxels of the same class only; otherwise all particle classes are pooled and a vote names the class."""
+    min_size: int | None = None
+    """Drop particles of fewer voxels, whatever their class; by default each class has its own minimum, or none."""
+    classes: str | None = None
+    """TOML file of classes, for label maps that do not say what their labels mean, or to overrule what they say."""
+    tomogram: str | None = None
+    """Name of the tomogram in the table; by default the one in the segmentation, or the name of the file."""
+    voxel_size: float | tuple[float, float, float] | None = None
+    """Å per voxel, one number or z, y, x, where the label map does not say it, or to overrule it."""
+    block: tuple[int, int, int] | None = None
+    """Voxels labelled at a time, z, y, x, multiples of 4; by default chosen from the chunks of the label map."""
+    memory: int | None = None
+    """Memory that one worker may use, in bytes: decides the block; by default blocks need no more than 600 MiB."""
+    workers: int | None = None
+    """Local worker processes; by default everything runs in this process."""
+    scheduler: str | None = None
+    """Address of a running Dask scheduler, such as tcp://host:8786, instead of local workers."""
+    overwrite: bool = False
+    """Replace an output file that is there."""
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise SettingsError(f"expected method {' or '.join(get_args(Method))}, got {self.method!r}")
+        if self.connectivity not in get_args(Connectivity):
+            raise SettingsError(f"expected connectivity 6, 18 or 26, got {self.connectivity!r}")
+        size = self.min_size
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
+            raise SettingsError(f"min_size is a number of voxels, 0 or more, got {size!r}")
+        if self.memory is not None and self.memory < 1:
+            raise SettingsError(f"expected a positive number of bytes of memory, got {self.memory}")
+        if self.block is not None:
+            object.__setattr__(self, "block", _as_block(self.block))
+
+
+def _as_block(value: object) -> tuple[int, int, int]:
+    """Three positive multiples of 4, from one number or three."""
+    values = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,) * 3
+    whole = [v for v in values if isinstance(v, int) and v > 0 and v % BLOCK_MULTIPLE == 0]
+    if len(values) != 3 or len(whole) != 3:
+        raise SettingsError(
+            f"a block is three positive multiples of {BLOCK_MULTIPLE} voxels (z, y, x), such as 128,256,256, "
+            f"got {value!r}"
+        )
+    return whole[0], whole[1], whole[2]
