@@ -1,7 +1,7 @@
 """Built-in density phantoms: analytic bodies with a smooth edge, at any voxel size.
 
-A phantom is a signed distance in Å: negative inside the body, zero on its surface, positive outside. Its density follows
-from the distance alone (`density_of`), so that a phantom can be rotated and sampled on any grid without interpolation.
+A phantom is a signed distance in Å: negative inside the body, zero on its surface, positive outside. Its density
+follows from the distance alone (`density_of`), so that it can be rotated and sampled on any grid, not interpolated.
 
 =========  ==========================================  =======  ==================  =====================
 name       body                                        volume   greatest extent     symmetry

@@ -145,7 +145,7 @@ def build_scene(
 def _free_corner(
     forbidden: NDArray[np.bool_], instances: NDArray[np.uint32], rng: np.random.Generator
 ) -> tuple[int, int, int] | None:
-    """First voxel of a cube placed at random, so that its forbidden voxels are inside the volume and hold no particle."""
+    """First voxel of a cube placed at random: its forbidden voxels are inside the volume and hold no particle."""
     lows, highs = [], []
     for axis, extent in enumerate(instances.shape):
         others = tuple(a for a in range(3) if a != axis)

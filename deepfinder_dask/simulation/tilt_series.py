@@ -29,7 +29,7 @@ def slabs(depth: int) -> Iterator[tuple[int, int]]:
 def tilt_angles(limit: float, step: float) -> NDArray[np.float64]:
     """Tilt angles in degrees from ``-limit`` to ``limit`` in steps of ``step``; 0° is among them."""
     count = int(np.floor(limit / step + 1e-9))
-    return np.arange(-count, count + 1) * step
+    return np.arange(-count, count + 1, dtype=np.float64) * step
 
 
 def projection_matrix(start: int, stop: int, shape: Shape3, tilt: float) -> sparse.csr_array:
@@ -100,7 +100,8 @@ def ctf(
 ) -> NDArray[np.float32]:
     """Contrast transfer function of a weak object, positive at low frequency for underfocus.
 
-    ``sin(pi L D k² - pi/2 C L³ k⁴ + asin A)`` with wavelength L, defocus D, spherical aberration C, amplitude contrast A.
+    ``sin(pi L D k² - pi/2 C L³ k⁴ + asin A)`` with wavelength L, defocus D, spherical aberration C,
+    amplitude contrast A.
 
     Parameters
     ----------

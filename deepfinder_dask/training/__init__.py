@@ -1,0 +1,51 @@
+"""Training: from tomograms, targets and positions to weights.
+
+In: a TOML file that names tomograms, label maps and particles. Out: weights with their provenance, a log and curves.
+
+::
+
+    positions ──► patches ──► network ──► Dice + cross-entropy ──► Adam ──► weights
+                  one class as often as another
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from deepfinder_dask.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from deepfinder_dask.training.config import Example, TrainingConfig, read_config
+    from deepfinder_dask.training.losses import dice, dice_and_cross_entropy
+    from deepfinder_dask.training.patches import Annotated, PatchSampler
+    from deepfinder_dask.training.train import train
+
+_HOMES = {
+    **dict.fromkeys(("Example", "TrainingConfig", "read_config"), "config"),
+    **dict.fromkeys(("dice", "dice_and_cross_entropy"), "losses"),
+    **dict.fromkeys(("Annotated", "PatchSampler"), "patches"),
+}
+
+__all__ = [
+    "Annotated",
+    "Example",
+    "PatchSampler",
+    "TrainSettings",
+    "TrainingConfig",
+    "dice",
+    "dice_and_cross_entropy",
+    "read_config",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs torch only when asked for."""
+    if name == "train":
+        from deepfinder_dask.training.train import train
+
+        return train
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -123,7 +123,9 @@ def run(state: State, training: PatchSampler, validation: PatchSampler, schedule
 
 
 def f1_of_voxels(found: NDArray[np.uint8], truth: NDArray[np.int64], classes: int) -> Mapping[int, float]:
-    """F1 of the voxels of each class but the background; 255 in ``truth`` does not count; 1 for a class absent from both.
+    """F1 of the voxels of each class but the background; 1 for a class absent from both.
+
+    Voxels that are 255 (ignore) in ``truth`` do not count.
 
     Parameters
     ----------

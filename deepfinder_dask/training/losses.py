@@ -9,7 +9,7 @@ from torch import Tensor
 from deepfinder_dask.particles.classes import IGNORE
 
 EPSILON = 1.0
-"""Voxels added to numerator and denominator of Dice: a class that is absent, and not predicted, has Dice 1, never 0/0."""
+"""Voxels added to numerator and denominator of Dice: a class that is absent and not predicted has Dice 1, never 0/0."""
 
 
 def dice(probabilities: Tensor, labels: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class Workers:
         downward = torch.autograd.grad(total, leaves)
 
         def back(part: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
-            return cast("tuple[Tensor, ...]", torch.autograd.grad(part, parameters, gradient))
+            return torch.autograd.grad(part, parameters, gradient)
 
         parts = list(self._pool.map(back, logits, downward))
         for parameter, *gradients in zip(parameters, *parts, strict=True):
@@ -63,7 +63,7 @@ class Workers:
             with torch.inference_mode():
                 return cast("Tensor", network(patch)).argmax(1).to(torch.uint8)
 
-        return torch.cat(list(self._pool.map(labels_of, values.split(1))))
+        return torch.cat(list(self._pool.map(labels_of, values.chunk(len(values)))))
 
 
 @contextmanager

@@ -1,0 +1,170 @@
+"""Training data: tomograms with their targets and particles, checked before anything is learnt."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepfinder_dask.errors import GeometryError, SettingsError, VoxelSizeError
+from deepfinder_dask.particles import ParticleClass, Particles
+from deepfinder_dask.simulation.config import read_config as read_simulation
+from deepfinder_dask.tomograms import Imaging, Tomogram
+from deepfinder_dask.tomograms.statistics import statistics_of
+from deepfinder_dask.training.config import Example, TrainingConfig
+from deepfinder_dask.training.patches import Annotated
+
+TOLERANCE = 0.05
+"""Voxel sizes of tomograms trained on together agree within this fraction."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All that is learnt from and judged by."""
+
+    train: tuple[Annotated, ...]
+    """Tomograms to learn from."""
+    validation: tuple[Annotated, ...]
+    """Tomograms to judge by."""
+    classes: tuple[ParticleClass, ...]
+    """Classes, labels 1, 2, … without gaps."""
+    voxel_size: float
+    """Å, of the first tomogram."""
+    imaging: Imaging
+    """Contrast and axes, the same for all."""
+    provenance: dict[str, Any]
+    """Names and sources of the tomograms, and what is held out: JSON values."""
+
+
+def open_data(config: TrainingConfig, root: Path) -> TrainingData:
+    """Open all tomograms, targets and particles of a configuration; reads no voxels where statistics are known.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    root : Path
+        Folder that the paths count from.
+
+    Returns
+    -------
+    TrainingData
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, shapes, voxel sizes, imaging or classes disagree, a position is outside its
+        tomogram, a class has no positions, or a held-out simulation is among the tomograms.
+    """
+    opened = [_Opened.of(example, root) for example in (*config.train, *config.validation)]
+    first = opened[0]
+    for other in opened[1:]:
+        _same(first, other)
+    labels = [c.label for c in first.particles.classes]
+    if labels != list(range(1, len(labels) + 1)):
+        raise SettingsError(f"expected classes with labels 1, 2, … without gaps, got {labels}; renumber them")
+    learnt = opened[: len(config.train)]
+    for one in first.particles.classes:
+        if one.kind == "particle" and not any((o.annotated.position_labels == one.label).any() for o in learnt):
+            raise SettingsError(f"class {one.name!r} has no positions in any training tomogram; add some or drop it")
+    held_out = _held_out(config.held_out, opened)
+    return TrainingData(
+        train=tuple(o.annotated for o in learnt),
+        validation=tuple(o.annotated for o in opened[len(config.train) :]),
+        classes=first.particles.classes,
+        voxel_size=float(np.mean(first.tomogram.voxel_size)),
+        imaging=first.tomogram.imaging,
+        provenance={
+            "train": [o.origin() for o in learnt],
+            "validation": [o.origin() for o in opened[len(config.train) :]],
+            "held_out": held_out,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """One example, opened."""
+
+    tomogram: Tomogram
+    particles: Particles
+    annotated: Annotated
+
+    @classmethod
+    def of(cls, example: Example, root: Path) -> _Opened:
+        tomogram = Tomogram.open(root / example.tomogram)
+        target = Tomogram.open(root / example.target, voxel_size=tomogram.voxel_size)
+        if target.shape != tomogram.shape:
+            raise GeometryError(
+                f"target and tomogram must have one shape: {example.target} is {target.shape}, "
+                f"{example.tomogram} is {tomogram.shape} (z, y, x)"
+            )
+        if target.dtype.kind not in "iu":
+            raise GeometryError(f"a target holds whole numbers (labels), {example.target} holds {target.dtype}")
+        particles = Particles.read(root / example.particles).of_tomogram(tomogram.name)
+        positions = particles.positions() / np.asarray(tomogram.voxel_size)
+        outside = np.any((positions < -0.5) | (positions > np.asarray(tomogram.shape) - 0.5), axis=1)
+        if outside.any():
+            row = int(np.flatnonzero(outside)[0])
+            raise GeometryError(
+                f"a position lies outside its tomogram: row {row} of {example.particles} is at voxel "
+                f"{np.round(positions[row], 1).tolist()} of {tomogram.shape} (z, y, x); check the voxel size"
+            )
+        statistics = tomogram.statistics or statistics_of(tomogram.volume)
+        if not statistics.std > 0:
+            raise GeometryError(f"{example.tomogram} holds one grey value only, nothing can be learnt from it")
+        annotated = Annotated(
+            tomogram.name,
+            tomogram.shape,
+            tomogram.volume,
+            target.volume,
+            statistics.mean,
+            statistics.std,
+            positions,
+            particles.table["label"].to_numpy(dtype=np.int64),
+        )
+        return cls(tomogram, particles, annotated)
+
+    def origin(self) -> dict[str, Any]:
+        """Name, particles and source of the tomogram."""
+        source = self.tomogram.source
+        kept = source.get("simulation") or {k: source[k] for k in ("file", "format") if k in source}
+        return {"tomogram": self.tomogram.name, "particles": self.particles.counts(), "source": kept}
+
+
+def _same(first: _Opened, other: _Opened) -> None:
+    """Refuse tomograms that cannot be learnt from together."""
+    a, b = np.asarray(first.tomogram.voxel_size), np.asarray(other.tomogram.voxel_size)
+    if np.any(np.abs(a - b) > TOLERANCE * a):
+        raise VoxelSizeError(
+            f"all tomograms need one voxel size: {first.tomogram.name} has {a.tolist()} Å, "
+            f"{other.tomogram.name} {b.tolist()} Å; resample one of them"
+        )
+    if first.tomogram.imaging != other.tomogram.imaging:
+        raise SettingsError(
+            f"all tomograms need the same contrast and axes: {first.tomogram.name} has {first.tomogram.imaging}, "
+            f"{other.tomogram.name} {other.tomogram.imaging}; convert one of them again"
+        )
+    mine, theirs = ({c.label: c.name for c in o.particles.classes} for o in (first, other))
+    if mine != theirs:
+        raise SettingsError(
+            f"all particles need the same classes: {first.tomogram.name} has {mine}, {other.tomogram.name} {theirs}"
+        )
+
+
+def _held_out(names: tuple[str, ...], opened: list[_Opened]) -> list[dict[str, Any]]:
+    """Facts of the simulations that must stay unseen, after checking that they are: neither seed nor imaging recurs."""
+    facts = []
+    for name in names:
+        for scene in read_simulation(name).tomograms:
+            imaging = asdict(scene.imaging)
+            facts.append({"simulation": name, "tomogram": scene.name, "seed": scene.seed, "imaging": imaging})
+            for one in opened:
+                made = one.tomogram.source.get("simulation", {})
+                if made.get("seed") == scene.seed or made.get("imaging") == imaging:
+                    raise SettingsError(
+                        f"held_out {name!r} must stay unseen, but {one.tomogram.name} has the seed or the imaging "
+                        f"of its {scene.name!r}; simulate it with others"
+                    )
+    return facts
