@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepfinder_dask.tomograms.conversion import convert, convert_many
+    from deepfinder_dask.tomograms.description import info
     from deepfinder_dask.tomograms.layout import fit_chunks
     from deepfinder_dask.tomograms.opening import Image, check_finished, is_finished, open_image, read_attributes
     from deepfinder_dask.tomograms.pyramid import build_pyramid, level_shapes
+    from deepfinder_dask.tomograms.resampling import resample_labels, rescale, rescaled_shape
     from deepfinder_dask.tomograms.settings import ConvertSettings
     from deepfinder_dask.tomograms.statistics import statistics_of
     from deepfinder_dask.tomograms.storage import (
@@ -31,6 +33,8 @@ _HOMES = {
     "layout": "fit_chunks",
     "opening": "Image check_finished is_finished open_image read_attributes",
     "conversion": "convert convert_many",
+    "description": "info",
+    "resampling": "resample_labels rescale rescaled_shape",
     "pyramid": "build_pyramid level_shapes",
     "settings": "ConvertSettings",
     "statistics": "statistics_of",
@@ -58,10 +62,14 @@ __all__ = [
     "finish_group",
     "finish_image",
     "fit_chunks",
+    "info",
     "is_finished",
     "level_shapes",
     "open_image",
     "read_attributes",
+    "resample_labels",
+    "rescale",
+    "rescaled_shape",
     "statistics_of",
     "write_attributes",
 ]

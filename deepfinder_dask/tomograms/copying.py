@@ -78,7 +78,9 @@ def copy_voxels(source: Source, volume: Volume, settings: ConvertSettings, *, pr
     """
     nz, ny, nx = volume.space
     band = shard_for(volume.space, settings.chunk, volume.dtype.itemsize)
-    rows = ny if source.whole_planes and band[0] * ny * nx * volume.dtype.itemsize <= BAND_BYTES else band[1]
+    rows = band[1]
+    if source.whole_planes:  # as few visits to a plane as memory allows
+        rows *= max(1, BAND_BYTES // (band[0] * rows * nx * volume.dtype.itemsize))
     half = _level_one(volume, band, settings) if settings.pyramid else None
     builder = StatisticsBuilder(volume.space, volume.dtype)
     replaced = 0

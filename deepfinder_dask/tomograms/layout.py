@@ -13,7 +13,7 @@ from deepfinder_dask.errors import SettingsError
 CHUNK: Shape3 = (64, 64, 64)
 """Chunk in voxels: the best size for reads with a halo."""
 SHARD: Shape3 = (128, 128, 256)
-"""Shard in voxels: 16 MiB of 32-bit values to a file (over 32 MiB the C library gives memory back after every write)."""
+"""Shard in voxels: 16 MiB of 32-bit values to a file (from 32 MiB the C library returns memory after every write)."""
 
 
 def fit_chunks(
