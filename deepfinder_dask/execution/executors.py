@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from deepfinder_dask.errors import InputError, PartialFailure, SettingsError
@@ -99,7 +100,7 @@ class DaskExecutor:
             return future
 
         window = self.tasks_ahead * self.workers
-        queue = as_completed([submit(index) for index, _ in zip(waiting, range(window), strict=False)])
+        queue = as_completed([submit(index) for index in islice(waiting, window)], loop=self.client.loop)
         try:
             for future in queue:
                 index = submitted.pop(future.key)

@@ -55,7 +55,7 @@ def needed_regions(program: Program, core: Box, shape: Shape3) -> Regions:
     levels = _levels(program)
     regions: Regions = {next(reversed(program)): core}
     for name, step in reversed(program.items()):
-        for source in _sources(step):
+        for source in sources(step):
             wanted = _read_by(step, regions[name]).clip(triple(n >> levels[source] for n in shape))
             regions[source] = _hull(regions[source], wanted) if source in regions else wanted
     return regions
@@ -106,11 +106,11 @@ def forward_core(network: UNet, x: Tensor, read: Box, core: Box, shape: Shape3) 
             f"got {tuple(x.shape[2:])} voxels from {read.start}..{read.stop}"
         )
     held: dict[str, _Held] = {INPUT: _Held(x, read)}
-    levels, last_use = _levels(network.program), _last_uses(network.program)
+    levels, last_use = _levels(network.program), last_uses(network.program)
     for name, step in network.program.items():
-        level = levels[_sources(step)[0]]
+        level = levels[sources(step)[0]]
         held[name] = _compute(network, name, step, held, regions[name], triple(n >> level for n in shape))
-        for source in _sources(step):
+        for source in sources(step):
             if last_use[source] == name:
                 del held[source]  # memory peaks at the widest pair of layers, not at their sum
     return held[name].values
@@ -149,7 +149,8 @@ def _compute(network: UNet, name: str, step: Step, held: dict[str, _Held], box: 
             return _Held(torch.cat([held[step.first].cut(box), held[step.second].cut(box)], 1), box)
 
 
-def _sources(step: Step) -> tuple[str, ...]:
+def sources(step: Step) -> tuple[str, ...]:
+    """Names of the steps that a step reads."""
     return (step.first, step.second) if isinstance(step, Concat) else (step.source,)
 
 
@@ -179,11 +180,11 @@ def _levels(program: Program) -> dict[str, int]:
     """How often each step's grid has been halved."""
     levels = {INPUT: 0}
     for name, step in program.items():
-        level = levels[_sources(step)[0]]
+        level = levels[sources(step)[0]]
         levels[name] = level + isinstance(step, Pool) - isinstance(step, Up)
     return levels
 
 
-def _last_uses(program: Program) -> dict[str, str]:
+def last_uses(program: Program) -> dict[str, str]:
     """The last step that reads each step."""
-    return {source: name for name, step in program.items() for source in _sources(step)}
+    return {source: name for name, step in program.items() for source in sources(step)}
