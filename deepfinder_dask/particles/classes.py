@@ -205,6 +205,8 @@ def read_classes(path: str | Path) -> tuple[ParticleClass, ...]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: not a TOML file: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     tables = document.get("class")
     if not isinstance(tables, list) or not tables:
         raise FormatError(f"{path}: expected [[class]] tables with name and label, found {sorted(document) or 'none'}")

@@ -200,7 +200,8 @@ class Particles:
         """
         if name not in self.tomograms:
             raise InputError(f"no tomogram {name!r}; the tomograms are {list(self.tomograms)}")
-        return self._part((self.table["tomogram"] == name).to_numpy(), {name: self.tomograms[name]})
+        rows = np.flatnonzero(self.table["tomogram"] == name)
+        return self._part(rows, {name: self.tomograms[name]})
 
     def of_class(self, name: str) -> Particles:
         """Particles of one class (an InputError when there is no such class)."""
@@ -209,12 +210,20 @@ class Particles:
 
     def where(self, keep: ArrayLike) -> Particles:
         """Rows for which ``keep``, (n,) bool, is True; tomograms and classes stay."""
-        return self._part(np.asarray(keep, dtype=bool), self.tomograms)
+        return self._part(np.flatnonzero(np.asarray(keep, dtype=bool)), self.tomograms)
 
-    def _part(self, keep: NDArray[np.bool_], tomograms: Mapping[str, TomogramFacts]) -> Particles:
+    def groups(self) -> dict[tuple[str, str], Particles]:
+        """Particles of each tomogram and class that has any, by (tomogram, class); rows keep their order."""
+        numbers = self.table.groupby(["tomogram", "class"], sort=False).ngroup().to_numpy()
+        parts = [
+            self._part(np.flatnonzero(numbers == n), self.tomograms) for n in range(int(numbers.max(initial=-1)) + 1)
+        ]
+        return {(str(one.table["tomogram"].iloc[0]), str(one.table["class"].iloc[0])): one for one in parts}
+
+    def _part(self, rows: NDArray[np.intp], tomograms: Mapping[str, TomogramFacts]) -> Particles:
         """Some rows of a table that was checked already, so not checked again."""
         part = object.__new__(Particles)
-        object.__setattr__(part, "table", self.table[keep].reset_index(drop=True))
+        object.__setattr__(part, "table", self.table.iloc[rows].reset_index(drop=True))
         object.__setattr__(part, "tomograms", dict(tomograms))
         object.__setattr__(part, "classes", self.classes)
         return part

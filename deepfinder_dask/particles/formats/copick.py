@@ -85,9 +85,10 @@ class CopickFormat:
     def write(self, particles: Particles, path: Path, settings: ExportSettings) -> list[Path]:
         """Write the picks under the folder ``path``."""
         targets = list(_targets(particles, path, settings))
+        groups, nobody = particles.groups(), Particles.empty()
         for file, run, one in targets:
             size = particles.tomograms[run].voxel_size
-            rows = particles.where((particles.table["tomogram"] == run) & (particles.table["class"] == one.name))
+            rows = groups.get((run, one.name), nobody)
             document = {
                 "pickable_object_name": object_name(one.name),
                 "user_id": settings.user,

@@ -94,10 +94,8 @@ def _lines(particles: Particles) -> Iterator[str]:
     """One ``<object …/>`` per particle, in the order of the table."""
     table = particles.table
     numbers = {name: index for index, name in enumerate(particles.tomograms)}
-    sizes = np.ones((len(table), 3))
-    for name in table["tomogram"].unique():
-        sizes[(table["tomogram"] == name).to_numpy()] = particles.voxel_size(str(name))
-    voxels = particles.positions() / sizes
+    sizes = {name: particles.voxel_size(str(name)) for name in table["tomogram"].unique()}
+    voxels = particles.positions() / np.array([sizes[name] for name in table["tomogram"]]).reshape(-1, 3)
     angles = to_original(particles.orientations())
     clusters = table["size_voxels"]
     rows = zip(table["tomogram"], table["class"], table["label"], table["score"], clusters, strict=True)

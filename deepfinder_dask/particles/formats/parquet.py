@@ -20,12 +20,14 @@ class ParquetFormat:
     carries = frozenset(_ALL)
 
     def recognises(self, path: Path, head: str) -> bool:
-        """Whether the file begins with Parquet's magic word."""
+        """Whether the file begins with Parquet's magic word, or a folder (of ``locate``) holds particles.parquet."""
+        if path.is_dir():
+            return (path / "particles.parquet").is_file()
         return head.startswith("PAR1")
 
     def read(self, path: Path, hints: Hints) -> Particles:
         """Read the table; hints fill in what it leaves unknown."""
-        particles = read_parquet(path)
+        particles = read_parquet(path / "particles.parquet" if path.is_dir() else path)
         return complete(particles.table, hints, particles.tomograms, particles.classes)
 
     def outputs(self, particles: Particles, path: Path, settings: ExportSettings) -> list[Path]:

@@ -129,9 +129,14 @@ def read_particles(
     given = classes if classes is not None else chosen.classes
     known = read_classes(given) if isinstance(given, (str, Path)) else check_classes(given or ())
     path = Path(path)
-    detected = format_of_file(path)
     name = format or chosen.format
-    return (detected if name == "auto" else format_named(name)).read(path, Hints(chosen, known))
+    try:
+        reader = format_of_file(path) if name == "auto" else format_named(name)
+        return reader.read(path, Hints(chosen, known))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file (expected a list of particles)") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def write_particles(

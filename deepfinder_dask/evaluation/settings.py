@@ -1,0 +1,65 @@
+"""Settings of evaluation: one dataclass for the function, the command and campaigns.
+
+Light on purpose: nothing here imports more than the standard library.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from deepfinder_dask.errors import SettingsError
+
+_PATTERN = re.compile(r"(\d+\.?\d*|\.\d+) ?(r|A|Å|vox)")
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far a found position may be from a true one to count as the same particle; the limit itself counts."""
+
+    amount: float
+    """Number of units."""
+    unit: Literal["r", "A", "vox", "box"]
+    """``r``: radii of the true particle's class; ``A``: Å; ``vox``: voxels of the tomogram, each axis by its own voxel
+    size; ``box``: within the bounding box of a ball of the class's radius, on every axis (the largest of the three
+    distances, in Å)."""
+
+    @classmethod
+    def parse(cls, text: str) -> Tolerance:
+        """Tolerance from ``1r``, ``0.5r``, ``40A``, ``3vox`` or ``box``.
+
+        Raises
+        ------
+        SettingsError
+            The text is none of these, or not above 0.
+        """
+        if text.strip() == "box":
+            return cls(1.0, "box")
+        found = _PATTERN.fullmatch(text.strip())
+        if found is None or not float(found[1]) > 0:
+            raise SettingsError(f"a tolerance is written like 0.5r, 40A, 3vox or box, and is above 0; got {text!r}")
+        unit: Literal["r", "A", "vox"] = "r" if found[2] == "r" else "vox" if found[2] == "vox" else "A"
+        return cls(float(found[1]), unit)
+
+    @property
+    def by_radius(self) -> bool:
+        """Whether it needs the radius of each class."""
+        return self.unit in ("r", "box")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateSettings:
+    """How found particles are compared with true ones."""
+
+    tolerance: str = "1r"
+    """How far off a hit may be: 0.5r (class radii), 40A, 3vox, or box (within the radius on each axis)."""
+    classes: str | None = None
+    """TOML file of classes, for radii and names that the particle files do not hold."""
+    voxel_size: float | tuple[float, float, float] | None = None
+    """Å per voxel, one number or z, y, x, for files that count in voxels; else taken from the other file."""
+    shape: tuple[int, int, int] | None = None
+    """Shape of the tomograms in voxels, z, y, x, for files that count from the centre; else from the other file."""
+
+    def __post_init__(self) -> None:
+        Tolerance.parse(self.tolerance)
