@@ -25,9 +25,13 @@ app = App(
 
 VERBS = {
     "convert": ("convert:convert", "Convert tomograms to OME-Zarr with a pyramid and statistics."),
+    "info": ("info:info", "Say what a tomogram, a store or a table of particles is."),
     "weights": ("weights:weights", "Import weights of other programs."),
     "simulate": ("simulate:simulate", "Simulate tomograms whose particles are known."),
+    "train": ("train:train", "Train a network on tomograms whose particles are known."),
+    "segment": ("segment:segment", "Give each voxel of a tomogram a class and a probability."),
     "cluster": ("cluster:cluster", "Turn a label map into particles."),
+    "evaluate": ("evaluate:evaluate", "Compare found particles with true ones, one to one."),
     "export": ("exchange:export", "Write particles for another program."),
     "import": ("exchange:import_", "Read a particle list of another program."),
 }

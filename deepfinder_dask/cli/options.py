@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from cyclopts import Group, Parameter
 
-from deepfinder_dask.cli.values import converter, to_bytes, to_shape, to_voxel_size
+from deepfinder_dask.cli.values import converter, format_bytes, to_bytes, to_shape, to_voxel_size
 from deepfinder_dask.execution import silence
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ OPTIONS: dict[str, Parameter] = {
     "block": Parameter(alias="-b", converter=converter(to_shape), n_tokens=1, accepts_keys=False, metavar="Z,Y,X"),
     "classes": Parameter(alias="-c", metavar="FILE.toml"),
     "device": Parameter(alias="-d"),
-    "memory": Parameter(alias="-m", converter=converter(to_bytes), n_tokens=1, metavar="BYTES"),
+    "memory": Parameter(
+        alias="-m", converter=converter(to_bytes), n_tokens=1, metavar="SIZE", show_default=format_bytes
+    ),
     "shape": Parameter(converter=converter(to_shape), n_tokens=1, accepts_keys=False, metavar="Z,Y,X"),
     "tomograms": Parameter(consume_multiple=True, metavar="NAME"),
     "voxel_size": Parameter(
@@ -45,6 +47,8 @@ COMMON = Group("Common options", sort_key=100)
 
 Output = Annotated[str, Parameter(name=("--output", "-o"), metavar="PATH")]
 """Where the result goes."""
+Weights = Annotated[str, Parameter(name=("--weights", "-w"), metavar="FILE")]
+"""A weights file, or the name of weights that come with the package."""
 Quiet = Annotated[
     bool,
     Parameter(
@@ -115,12 +119,12 @@ def _as_options(settings: Settings, renamed: dict[str, Parameter]) -> type:
     columns: list[tuple[str, Any, Any]] = []
     for one in fields(settings):
         flag = hints[one.name] is bool
-        unsaid = flag or one.default is None or one.default == ()
-        # --flag, but --no-flag only where it changes anything.
-        negative = "" if flag and one.default is False else None
-        more = Parameter(negative=negative, show_default=False if unsaid else None)
-        given = renamed.get(one.name, OPTIONS.get(one.name, Parameter()))
-        columns.append((one.name, annotated[hints[one.name], given, more], field(default=one.default)))
+        parts = [renamed.get(one.name, OPTIONS.get(one.name, Parameter()))]
+        if flag and one.default is False:
+            parts.append(Parameter(negative=""))  # no --no-flag, which would change nothing
+        if flag or one.default is None or one.default == ():
+            parts.append(Parameter(show_default=False))
+        columns.append((one.name, annotated[(hints[one.name], *parts)], field(default=one.default)))
     # Without its module Cyclopts takes the class for one of Python's own.
     home = {"__module__": settings.__module__}
     return make_dataclass(f"{settings.__name__}Options", columns, bases=(settings,), frozen=True, namespace=home)

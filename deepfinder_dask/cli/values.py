@@ -18,7 +18,7 @@ UNITS = {
 """Bytes per unit: GiB and G are 1024³, GB is 1000³."""
 
 
-def parse_bytes(text: str) -> int:
+def to_bytes(text: str) -> int:
     """Bytes from ``8GiB``, ``500 MB`` or a plain number.
 
     Raises
@@ -31,6 +31,14 @@ def parse_bytes(text: str) -> int:
     if match is None or match[2].lower() not in units:
         raise ValueError(f"expected a size such as 8GiB or 500MB, got {text!r}")
     return int(float(match[1]) * units[match[2].lower()])
+
+
+def format_bytes(size: int) -> str:
+    """A number of bytes as it may be written: ``4GiB``."""
+    for power, letter in ((4, "T"), (3, "G"), (2, "M"), (1, "K")):
+        if size and size % 1024**power == 0:
+            return f"{size // 1024**power}{letter}iB"
+    return str(size)
 
 
 def parse_three(text: str, kind: type[int] | type[float]) -> tuple[Any, ...]:
@@ -58,11 +66,6 @@ def converter(function: Callable[[str], Any]) -> Callable[[Any, Sequence[Token]]
         return function(tokens[0].value)
 
     return convert
-
-
-def to_bytes(text: str) -> int:
-    """A size in bytes."""
-    return parse_bytes(text)
 
 
 def to_shape(text: str) -> tuple[int, int, int]:

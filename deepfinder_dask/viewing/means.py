@@ -51,6 +51,7 @@ def projection(tomogram: Tomogram, particles: Particles | None = None) -> Figure
     for axis, mean, top in ((0, means[0], head), (1, means[1], head + heights[0] + between)):
         up, right = PLANES[axis]
         panel = sheet.axes(left, top, width, heights[axis])
+        panel.set_gid(f"mean along {'zyx'[axis]}")
         show_grey(panel, mean, *grey_range([mean.values], 0.2, 99.8), nm, axis, alpha=WASHED if len(marks) else 1.0)
         centres = marks.centres[:, [right, up]] * nm[[right, up]]
         draw_circles(panel, centres, marks.radii / NM, marks.colours, linewidth=1.4)

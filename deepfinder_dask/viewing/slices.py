@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from deepfinder_dask.particles import ParticleClass, Particles
 
-LONGEST = 4.2
-"""Longest side of a panel, in inches."""
+BLOCK = 4.4
+"""Width of the three slices of one content together, in inches."""
 WASHED = 0.65
 """Opacity of grey values on white paper where colours lie over them."""
 OVERLAY = 0.55
@@ -39,7 +39,7 @@ def orthoslices(
     at: Shape3 | None = None,
     thickness: int = 5,
 ) -> Figure:
-    """Slices across z, y and x in three columns; below each other the tomogram, its labels, its particles.
+    """Slices across z, y and x of the tomogram, with its labels, and with its particles, side by side.
 
     Parameters
     ----------
@@ -77,18 +77,15 @@ def orthoslices(
         classes = () if particles is None else particles.classes
     counts = None if particles is None else dict.fromkeys((one.name for one in classes), 0) | particles.counts()
     legend = class_legend(classes, counts)
-    rows = ["tomogram", *(["labels"] if levels else []), *(["particles"] if particles is not None else [])]
-    page = _Page(tomogram, rows, legend if len(rows) > 1 else ())
+    contents = ["tomogram", *(["labels"] if levels else []), *(["particles"] if particles is not None else [])]
+    page = _Page(tomogram, contents, where, legend if len(contents) > 1 else ())
     black, white = grey_range(one.values for one in grey)
-    for row, content in enumerate(rows):
+    for content in contents:
         for axis in range(3):
-            panel = page.panel(row, axis)
+            panel = page.panel(content, axis)
             show_grey(panel, grey[axis], black, white, page.nm, axis, alpha=1.0 if content == "tomogram" else WASHED)
             if content == "tomogram":
                 _draw_cuts(panel, where, page.nm, axis)
-                panel.set_title(
-                    f"{'zyx'[axis]} = {where[axis] * page.nm[axis]:.1f} nm", fontsize=9, color=INK, loc="left", pad=4
-                )
             elif content == "labels" and masks is not None:
                 _draw_labels(panel, masks[axis], classes, page.nm, axis)
             else:
@@ -97,43 +94,62 @@ def orthoslices(
 
 
 class _Page:
-    """Where the panels are: columns for the slices, rows for what is drawn on them."""
+    """Where the panels are: a block for each content, in it three slices.
 
-    def __init__(self, tomogram: Tomogram, rows: Sequence[str], legend: Sequence[tuple[str, str]]) -> None:
+    ::
+
+    y │ z-slice   x-slice
+      │
+    z │ y-slice
+      └────────── ───────
+        x         z
+    """
+
+    def __init__(
+        self, tomogram: Tomogram, contents: Sequence[str], where: Shape3, legend: Sequence[tuple[str, str]]
+    ) -> None:
         self.nm = np.asarray(tomogram.voxel_size) / NM
+        self.contents = contents
         z, y, x = np.asarray(tomogram.shape) * self.nm
-        inch = min(LONGEST / max(x, y), LONGEST / z)
-        # Slices across z (y up, x right), y (z up, x right) and x (y up, z right); never thinner than a legible strip.
-        self.widths = [max(v * inch, 0.25) for v in (x, x, z)]
-        self.heights = [max(v * inch, 0.25) for v in (y, z, y)]
-        self.left, self.gap, self.head, self.between = 0.85, 0.62, 0.85, 0.28
-        self.row_height = max(self.heights)
-        width = self.left + sum(self.widths) + 2 * self.gap + 0.25
-        width = max(width, 6.5)
-        foot = 0.55 + (0.2 * legend_rows(legend, width - 0.4) + 0.15 if legend else 0.0)
-        height = self.head + len(rows) * self.row_height + (len(rows) - 1) * self.between + foot
-        self.sheet = Sheet(width, height)
-        self.rows = rows
+        inch = min(BLOCK / (x + z), 1.2 * BLOCK / (y + z))
+        # Never thinner than a legible strip.
+        self.x, self.y, self.z = (max(v * inch, 0.25) for v in (x, y, z))
+        self.left, self.head, self.gap, self.between = 0.65, 1.05, 0.07, 0.3
+        self.block = self.x + self.gap + self.z
+        width = self.left + len(contents) * (self.block + self.between)
+        words = 2 + 0.2 * len(tomogram.name)
+        width = max(width, 5.0, min(words, 12.0))
+        below = self.head + self.y + self.gap + self.z
+        foot = 0.5 + (0.2 * legend_rows(legend, width - 0.4) + 0.1 if legend else 0.0)
+        self.sheet = Sheet(width, below + foot)
         self.sheet.text(0.2, 0.17, tomogram.name, fontsize=12, fontweight="bold")
-        self.sheet.text(0.2, 0.42, describe(tomogram), fontsize=8, color=FAINT)
+        through = ", ".join(f"{'zyx'[axis]} = {where[axis] * self.nm[axis]:.1f}" for axis in range(3))
+        self.sheet.text(0.2, 0.42, f"slices at {through} nm of {describe(tomogram)}", fontsize=8, color=FAINT)
+        for content in contents:
+            self.sheet.text(self._left(content), self.head - 0.22, content, fontsize=9)
         if legend:
-            self.sheet.legend(0.25, height - foot + 0.5, legend, width - 0.4)
+            self.sheet.legend(0.25, below + 0.48, legend, width - 0.4)
 
-    def panel(self, row: int, axis: int) -> Axes:
-        left = self.left + sum(self.widths[:axis]) + axis * self.gap
-        top = self.head + row * (self.row_height + self.between) + (self.row_height - self.heights[axis]) / 2
-        panel = self.sheet.axes(left, top, self.widths[axis], self.heights[axis])
+    def panel(self, content: str, axis: int) -> Axes:
+        left = self._left(content)
+        place = (
+            (left, self.head, self.x, self.y),
+            (left, self.head + self.y + self.gap, self.x, self.z),
+            (left + self.x + self.gap, self.head, self.z, self.y),
+        )[axis]
+        panel = self.sheet.axes(*place)
+        panel.set_gid(f"{content} across {'zyx'[axis]}")
         up, right = PLANES[axis]
-        last = row == len(self.rows) - 1
-        panel.set_ylabel(f"{'zyx'[up]} (nm)", fontsize=8, color=INK, labelpad=2)
-        if last or axis == 1:
+        outer = content == self.contents[0] and axis != 2
+        panel.tick_params(labelleft=outer, labelbottom=axis != 0)
+        if outer:
+            panel.set_ylabel(f"{'zyx'[up]} (nm)", fontsize=8, color=INK, labelpad=2)
+        if axis != 0:
             panel.set_xlabel(f"{'zyx'[right]} (nm)", fontsize=8, color=INK, labelpad=1)
-        panel.tick_params(labelbottom=last or axis == 1)
-        if axis == 0:
-            self.sheet.text(
-                0.12, top + self.heights[0] / 2, self.rows[row], rotation=90, va="center", fontsize=9, color=FAINT
-            )
         return panel
+
+    def _left(self, content: str) -> float:
+        return float(self.left + self.contents.index(content) * (self.block + self.between))
 
 
 def describe(tomogram: Tomogram) -> str:
