@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from deepfinder_dask.simulation.config import SimulationConfig, Species, TiltImaging, TomogramConfig, read_config
     from deepfinder_dask.simulation.imaging import simulate_tomogram
     from deepfinder_dask.simulation.phantoms import PHANTOMS, Phantom
-    from deepfinder_dask.simulation.simulate import simulate
+    from deepfinder_dask.simulation.verb import simulate
 
 _HOMES = {
+    "simulate": "verb",
     **dict.fromkeys(("SimulationConfig", "Species", "TiltImaging", "TomogramConfig", "read_config"), "config"),
     "simulate_tomogram": "imaging",
     **dict.fromkeys(("PHANTOMS", "Phantom"), "phantoms"),
@@ -45,10 +46,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load what needs SciPy, pandas or zarr only when asked for."""
-    if name == "simulate":
-        from deepfinder_dask.simulation.simulate import simulate
-
-        return simulate
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

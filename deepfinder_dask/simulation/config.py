@@ -117,9 +117,10 @@ class TomogramConfig:
     def __post_init__(self) -> None:
         _need(bool(self.name) and "/" not in self.name, "tomogram.name", "a file name", self.name)
         _need(self.seed >= 0, "tomogram.seed", "0 or more", self.seed)
-        _need(
-            len(self.shape) == 3 and min(self.shape) >= 16, "tomogram.shape", "[z, y, x], 16 or more each", self.shape
-        )
+        whole = len(self.shape) == 3 and all(isinstance(n, int) and n >= 16 for n in self.shape)
+        _need(whole, "tomogram.shape", "[z, y, x], 16 or more each", self.shape)
+        counted = all(isinstance(n, int) and not isinstance(n, bool) for n in self.counts.values())
+        _need(counted, "tomogram.counts", "whole numbers", dict(self.counts))
         _need(all(n >= 0 for n in self.counts.values()), "tomogram.counts", "0 or more each", dict(self.counts))
         _need(self.gap >= 0, "tomogram.gap", "0 Å or more", self.gap)
 

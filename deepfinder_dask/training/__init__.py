@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from deepfinder_dask.training.config import Example, TrainingConfig, read_config
     from deepfinder_dask.training.losses import dice, dice_and_cross_entropy
     from deepfinder_dask.training.patches import Annotated, PatchSampler
-    from deepfinder_dask.training.train import train
+    from deepfinder_dask.training.verb import train
 
 _HOMES = {
+    "train": "verb",
     **dict.fromkeys(("Example", "TrainingConfig", "read_config"), "config"),
     **dict.fromkeys(("dice", "dice_and_cross_entropy"), "losses"),
     **dict.fromkeys(("Annotated", "PatchSampler"), "patches"),
@@ -42,10 +43,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load what needs torch only when asked for."""
-    if name == "train":
-        from deepfinder_dask.training.train import train
-
-        return train
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

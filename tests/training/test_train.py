@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepfinder_dask.errors import FormatError, GeometryError, InputError, OutputExistsError, SettingsError
+from deepfinder_dask.networks import load_weights
+from deepfinder_dask.particles import Particles
+from deepfinder_dask.simulation import SimulationConfig, Species, TiltImaging, TomogramConfig, simulate
+from deepfinder_dask.simulation import read_config as read_simulation
+from deepfinder_dask.training import TrainSettings, read_config, train
+from deepfinder_dask.training.config import config_of
+from deepfinder_dask.training.data import open_data
+from deepfinder_dask.training.loop import State
+
+EXAMPLE = {"tomogram": "a.zarr", "target": "a_labels.zarr", "particles": "a_particles.parquet"}
+TABLES = {
+    "steps": 4,
+    "patch_size": 16,
+    "batch": 2,
+    "check_every": 2,
+    "validation_patches": 2,
+    "held_out": ["demo"],
+    "train": [EXAMPLE],
+    "validation": [{key: value.replace("a", "b", 1) for key, value in EXAMPLE.items()}],
+}
+SCENES = SimulationConfig(
+    20.0,
+    (Species("ring", 1, min_size=20), Species("rod", 2)),
+    tuple(
+        TomogramConfig(name, seed, (24, 40, 32), {"ring": 2, "rod": 1}, 20.0, TiltImaging(tilt_step=10.0))
+        for name, seed in (("a", 1), ("b", 2))
+    ),
+)
+
+
+def write_toml(path, **changes):
+    tables = {**TABLES, **changes}
+    lines = [f"{k} = {json.dumps(v)}" for k, v in tables.items() if k not in ("train", "validation")]
+    for role in ("train", "validation"):
+        for table in tables[role]:
+            lines += [f"[[{role}]]", *(f"{k} = {json.dumps(v)}" for k, v in table.items())]
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    simulate(SCENES, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    train(write_toml(data / "train.toml"), folder, threads=2)
+    return folder
+
+
+def test_a_run_leaves_weights_that_say_where_they_come_from(finished):
+    weights = load_weights(finished / "best.safetensors")
+    assert [(c.name, c.min_size) for c in weights.classes] == [("ring", 20), ("rod", None)]
+    assert weights.voxel_size == 20.0
+    assert weights.imaging.contrast == "dark"
+    told = weights.provenance
+    assert told["training"]["steps"] == 4
+    assert [t["source"]["seed"] for t in told["data"]["train"]] == [1]
+    assert told["data"]["held_out"][0]["seed"] == read_simulation("demo").tomograms[0].seed
+    assert set(told["validation"]) == {"f1", "f1_1", "f1_2"}
+    entries = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    assert [e["step"] for e in entries] == [1, 2, 3, 4]
+    assert (finished / "curves.png").stat().st_size > 5000
+
+
+def test_a_resumed_run_gives_the_same_bytes(data, finished, tmp_path, monkeypatch):
+    def killed(self, key, value):
+        object.__setattr__(self, key, value)
+        if key == "step" and value == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "__setattr__", killed, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            train(data / "train.toml", tmp_path / "run", threads=2)
+    train(data / "train.toml", tmp_path / "run", threads=2, resume=True)
+    logs = [[json.loads(s) for s in (f / "log.jsonl").read_text().splitlines()] for f in (finished, tmp_path / "run")]
+    assert [e["loss"] for e in logs[0]] == [e["loss"] for e in logs[1]]
+    first, second = (load_weights(f / "last.safetensors") for f in (finished, tmp_path / "run"))
+    assert first.sha256 == second.sha256
+
+
+def test_a_resume_of_another_run_is_refused(data, finished, tmp_path):
+    other = write_toml(data / "other.toml", steps=6)
+    shutil.copytree(finished, tmp_path / "run")
+    with pytest.raises(FormatError, match="another configuration or other data"):
+        train(other, tmp_path / "run", resume=True)
+    with pytest.raises(InputError, match="no such file"):
+        train(other, tmp_path / "empty", resume=True)
+    (tmp_path / "run" / "state.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(FormatError, match="damaged"):
+        train(data / "train.toml", tmp_path / "run", resume=True)
+
+
+def test_a_run_is_not_replaced_unasked(data, finished):
+    with pytest.raises(OutputExistsError, match="--resume"):
+        train(data / "train.toml", finished)
+
+
+def change_particles(data, folder, name, change):
+    shutil.copytree(data, folder, dirs_exist_ok=True)
+    particles = Particles.read(folder / f"{name}_particles.parquet")
+    replace(particles, table=change(particles.table.copy())).write(folder / f"{name}_particles.parquet")
+    return folder
+
+
+def test_a_position_outside_its_tomogram_is_named(data, tmp_path):
+    def outside(table: pd.DataFrame) -> pd.DataFrame:
+        table.loc[1, "x"] = 20.0 * 32
+        return table
+
+    folder = change_particles(data, tmp_path / "data", "a", outside)
+    with pytest.raises(
+        GeometryError, match=r"outside its tomogram: row 1 of a_particles.parquet .* check the voxel size"
+    ):
+        open_data(config_of(TABLES), folder)
+
+
+def test_a_class_without_positions_is_named(data, tmp_path):
+    folder = change_particles(data, tmp_path / "data", "a", lambda table: table[table["class"] != "rod"])
+    with pytest.raises(SettingsError, match="class 'rod' has no positions"):
+        open_data(config_of(TABLES), folder)
+
+
+def test_a_target_of_another_shape_is_refused(data, tmp_path):
+    simulate(replace(SCENES, tomograms=(replace(SCENES.tomograms[0], name="c", shape=(24, 32, 40)),)), tmp_path)
+    odd = {**TABLES, "train": [{**EXAMPLE, "target": str(tmp_path / "c_labels.zarr")}]}
+    with pytest.raises(GeometryError, match=r"target and tomogram must have one shape: .*\(24, 32, 40\)"):
+        open_data(config_of(odd), data)
+    grey = {**TABLES, "train": [{**EXAMPLE, "target": "a.zarr"}]}
+    with pytest.raises(GeometryError, match="whole numbers"):
+        open_data(config_of(grey), data)
+
+
+@pytest.mark.parametrize("same", ["seed", "imaging"])
+def test_a_held_out_simulation_must_not_be_among_the_data(tmp_path, same):
+    demo = read_simulation("demo").tomograms[0]
+    leaky = replace(SCENES.tomograms[0], **{same: getattr(demo, same)})
+    simulate(replace(SCENES, tomograms=(leaky, SCENES.tomograms[1])), tmp_path)
+    with pytest.raises(SettingsError, match=r"held_out 'demo' must stay unseen, but a has"):
+        open_data(config_of(TABLES), tmp_path)
+
+
+def test_grey_values_are_read_as_they_are_needed(data, monkeypatch):
+    from deepfinder_dask.tomograms import Volume
+
+    def refuse(*_):
+        raise AssertionError("opening must read no voxels")
+
+    monkeypatch.setattr(Volume, "read", refuse)
+    opened = open_data(config_of(TABLES), data)
+    assert opened.train[0].std > 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("steps", 0, "steps must be 1 or more"),
+        ("steps", 1.5, "steps must be a whole number"),
+        ("patch_size", 30, "patch_size must be a multiple of 4"),
+        ("learning_rate", 0, "learning_rate must be more than 0"),
+        ("learning_rate", "fast", "learning_rate must be a number"),
+        ("shift", -1, "shift must be 0 or more"),
+        ("epochs", 3, "epochs must be a key among"),
+        ("held_out", [1], "held_out must be a list of names"),
+        ("train", [], "train must be at least one"),
+        ("validation", [{"tomogram": "a.zarr"}], "validation must be tables with the paths"),
+        ("train", 3, "train must be a list"),
+    ],
+)
+def test_what_cannot_work_is_named(key, value, message):
+    with pytest.raises(SettingsError, match=message) as caught:
+        config_of({**TABLES, key: value})
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_tables_files_and_odd_settings_are_refused(tmp_path):
+    with pytest.raises(SettingsError, match="validation must be at least one"):
+        config_of({"train": [EXAMPLE]})
+    with pytest.raises(SettingsError, match="one of: demo"):
+        read_config("no_such")
+    (tmp_path / "x.toml").write_text("a = ")
+    with pytest.raises(SettingsError, match="no valid TOML"):
+        read_config(tmp_path / "x.toml")
+    with pytest.raises(SettingsError, match="give one of them"):
+        TrainSettings(resume=True, overwrite=True)
+    with pytest.raises(SettingsError, match="threads"):
+        TrainSettings(threads=-1)
+
+
+def test_the_shipped_configuration_matches_the_shipped_scenes():
+    config = read_config("demo")
+    names = [t.name for t in read_simulation("training").tomograms]
+    assert [e.tomogram for e in (*config.train, *config.validation)] == [f"{name}.zarr" for name in names]
+    assert config.held_out == ("demo",)
+
+
+def test_the_shipped_weights_never_saw_the_demo():
+    weights = load_weights("demo")
+    (demo,) = read_simulation("demo").tomograms
+    told = weights.provenance["data"]
+    assert told["held_out"][0]["seed"] == demo.seed
+    assert told["held_out"][0]["imaging"]["snr"] == demo.imaging.snr
+    seen = [t["source"] for t in (*told["train"], *told["validation"])]
+    assert len(seen) == len(read_simulation("training").tomograms)
+    for source in seen:
+        assert source["seed"] != demo.seed
+        assert source["imaging"]["snr"] != demo.imaging.snr
+        assert source["imaging"]["defocus"] != demo.imaging.defocus
+    assert [c.name for c in weights.classes] == list(demo.counts)
+    assert np.isclose(weights.voxel_size, read_simulation("demo").voxel_size)
