@@ -13,10 +13,10 @@ from deepfinder_dask.segmentation.settings import SegmentSettings
 
 if TYPE_CHECKING:
     from deepfinder_dask.segmentation.block import normalise
-    from deepfinder_dask.segmentation.engine import segment
+    from deepfinder_dask.segmentation.verb import segment
     from deepfinder_dask.segmentation.store import Segmentation
 
-_HOMES = {"normalise": "block", "segment": "engine", "Segmentation": "store"}
+_HOMES = {"normalise": "block", "segment": "verb", "Segmentation": "store"}
 
 __all__ = ["SegmentSettings", "Segmentation", "normalise", "segment"]
 

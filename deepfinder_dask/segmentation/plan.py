@@ -66,7 +66,8 @@ def plan_blocks(classes: int, shape: Shape3, *, block: Shape3 | None, memory: in
         # Work of all blocks, and of the workers that wait while the last blocks are computed.
         blocks = _outer([np.array([ceil(n / c) for c in axis], float) for n, axis in zip(padded, sizes, strict=True)])
         time = np.where(need <= memory, work * np.ceil(blocks / workers) * workers / blocks, np.inf)
-        best = np.unravel_index(int(np.argmin(time if np.isfinite(time).any() else need)), time.shape)
+        flat = int(np.argmin(time if np.isfinite(time).any() else need))
+        best = triple(np.unravel_index(flat, time.shape))
     else:
         best = (0, 0, 0)
     core = triple(axis[i] for axis, i in zip(sizes, best, strict=True))

@@ -18,7 +18,6 @@ from deepfinder_dask.segmentation.settings import SegmentSettings
 from deepfinder_dask.segmentation.store import Outputs, Segmentation, create_outputs, finish_outputs
 from deepfinder_dask.tomograms import Tomogram, VoxelSize, create_group, finish_group
 from deepfinder_dask.tomograms.location import normalise as normalise_path
-
 from deepfinder_dask.tomograms.resampling import resample_labels, rescale, rescaled_shape
 from deepfinder_dask.tomograms.statistics import statistics_of
 from deepfinder_dask.tomograms.storage import discard
@@ -130,6 +129,7 @@ def _segment_into(
     else:
         work = f"{path}/rescaled"
         bars = progress is not False
+        create_group(work, kind="work")
         rescale(tomogram.volume, f"{work}/tomogram", tomogram.voxel_size, scale, executor=executor, progress=bars)
         fine = create_outputs(work, plan.grid.shape, scale, core, classes=classes)
         network_over(Tomogram.open(f"{work}/tomogram"), plan.grid, fine)
