@@ -13,8 +13,8 @@ from deepfinder_dask.segmentation.settings import SegmentSettings
 
 if TYPE_CHECKING:
     from deepfinder_dask.segmentation.block import normalise
-    from deepfinder_dask.segmentation.verb import segment
     from deepfinder_dask.segmentation.store import Segmentation
+    from deepfinder_dask.segmentation.verb import segment
 
 _HOMES = {"normalise": "block", "segment": "verb", "Segmentation": "store"}
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from deepfinder_dask.errors import SettingsError
 
 GIB = 1024**3
+DEFAULT_MEMORY = 4 * GIB
+"""Memory of a worker where nobody says, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,8 @@ class SegmentSettings:
     """Write the pseudo-probability of every class too (16-bit floats; large)."""
     block: tuple[int, int, int] | None = None
     """What one block writes, in voxels (z, y, x), multiples of 4; by default the least work that fits the memory."""
-    memory: int = 4 * GIB
-    """Memory that one worker may use, in bytes; decides the block."""
+    memory: int | None = None
+    """Memory that one worker may use, in bytes: decides the block; by default 4 GiB."""
     workers: int | None = None
     """Local worker processes; by default this process does the work, on all its cores."""
     scheduler: str | None = None
@@ -33,5 +35,5 @@ class SegmentSettings:
     def __post_init__(self) -> None:
         if self.block is not None and (len(self.block) != 3 or any(n < 4 or n % 4 for n in self.block)):
             raise SettingsError(f"expected a block of three positive multiples of 4 voxels (z, y, x), got {self.block}")
-        if self.memory < 1:
+        if self.memory is not None and self.memory < 1:
             raise SettingsError(f"expected a positive number of bytes of memory, got {self.memory}")

@@ -14,7 +14,7 @@ from deepfinder_dask.networks import Weights, load_weights
 from deepfinder_dask.particles import classes_to_dicts
 from deepfinder_dask.segmentation.block import SegmentBlock
 from deepfinder_dask.segmentation.plan import Plan, plan_blocks
-from deepfinder_dask.segmentation.settings import SegmentSettings
+from deepfinder_dask.segmentation.settings import DEFAULT_MEMORY, SegmentSettings
 from deepfinder_dask.segmentation.store import Outputs, Segmentation, create_outputs, finish_outputs
 from deepfinder_dask.tomograms import Tomogram, VoxelSize, create_group, finish_group
 from deepfinder_dask.tomograms.location import normalise as normalise_path
@@ -79,7 +79,8 @@ def segment(
     scale = _target_voxel_size(tomogram, weights, settings)
     shape = tomogram.shape if scale is None else rescaled_shape(tomogram.shape, tomogram.voxel_size, scale)
     workers = settings.workers or (executor.workers if executor is not None else 1)
-    plan = plan_blocks(len(weights.classes) + 1, shape, block=settings.block, memory=settings.memory, workers=workers)
+    memory = settings.memory or DEFAULT_MEMORY
+    plan = plan_blocks(len(weights.classes) + 1, shape, block=settings.block, memory=memory, workers=workers)
     path = normalise_path(output)
     facts = _facts(tomogram, weights, settings, plan)
     create_group(path, kind="segmentation", overwrite=settings.overwrite, attributes=facts)
@@ -139,8 +140,15 @@ def _segment_into(
     finish_outputs(path, weights.classes, executor, scores=settings.scores)
 
 
-def check_match(tomogram: Tomogram, weights: Weights, settings: SegmentSettings) -> None:
+def check_match(tomogram: Tomogram, weights: Weights, settings: SegmentSettings, name: str | None = None) -> None:
     """Refuse a tomogram that the weights were not made for: they would silently find nothing.
+
+    Parameters
+    ----------
+    tomogram, weights, settings
+        As for :func:`segment`.
+    name : str, optional
+        What the user calls the tomogram; default its path.
 
     Raises
     ------
@@ -149,11 +157,12 @@ def check_match(tomogram: Tomogram, weights: Weights, settings: SegmentSettings)
     WeightsError
         If contrast or tilt axis differ.
     """
+    name = name or tomogram.path
     off = max(abs(v / weights.voxel_size - 1) for v in tomogram.voxel_size)
     if off > TOLERANCE and not settings.rescale:
         found = " × ".join(f"{v:g}" for v in dict.fromkeys(tomogram.voxel_size))
         raise VoxelSizeError(
-            f"{tomogram.path} has voxels of {found} Å, the weights were trained at {weights.voxel_size:g} Å: "
+            f"{name} has voxels of {found} Å, the weights were trained at {weights.voxel_size:g} Å: "
             "pass --rescale to resample it, or use other weights"
         )
     if not tomogram.imaging_known:
@@ -162,11 +171,11 @@ def check_match(tomogram: Tomogram, weights: Weights, settings: SegmentSettings)
     if (theirs.contrast == ours.contrast) == settings.invert:
         fix = "leave out --invert" if settings.invert else "pass --invert"
         raise WeightsError(
-            f"{tomogram.path} has {ours.contrast} particles, the weights were trained on {theirs.contrast} ones: {fix}"
+            f"{name} has {ours.contrast} particles, the weights were trained on {theirs.contrast} ones: {fix}"
         )
     if (theirs.tilt_axis, theirs.beam_axis) != (ours.tilt_axis, ours.beam_axis):
         raise WeightsError(
-            f"{tomogram.path} has tilt axis {ours.tilt_axis} and beam axis {ours.beam_axis}, the weights were trained "
+            f"{name} has tilt axis {ours.tilt_axis} and beam axis {ours.beam_axis}, the weights were trained "
             f"with {theirs.tilt_axis} and {theirs.beam_axis}: turn the tomogram, or use other weights"
         )
 

@@ -1,0 +1,248 @@
+"""``locate``: the main job. A tomogram and weights in; particles, exports and pictures out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from deepfinder_dask.campaigns.settings import LocateSettings
+from deepfinder_dask.clustering import ClusterSettings, cluster
+from deepfinder_dask.errors import InputError, OutputExistsError
+from deepfinder_dask.execution import options_to_settings
+from deepfinder_dask.networks import Weights, load_weights
+from deepfinder_dask.particles import ExportSettings, Particles, export, read_classes
+from deepfinder_dask.particles.files import atomic_write
+from deepfinder_dask.segmentation import Segmentation, SegmentSettings, segment
+from deepfinder_dask.segmentation.verb import check_match
+from deepfinder_dask.tomograms import ConvertSettings, Tomogram, convert, is_finished, open_image
+from deepfinder_dask.tomograms.location import base_name, exists, is_remote, normalise
+from deepfinder_dask.viewing import write_pictures
+
+EXPORTS = ("particles.csv", "particles.xml", "particles.star", "copick")
+"""Exports beside the table, each in the format its name says."""
+SUMMARY = "summary.json"
+"""Written last: a folder with it is finished."""
+STATE = ".locate.json"
+"""What an unfinished folder is being made from."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """What :func:`locate` left in its folder."""
+
+    folder: Path
+    """The folder."""
+    tomogram: Tomogram
+    """The converted tomogram."""
+    segmentation: Segmentation
+    """Label map and probability."""
+    particles: Particles
+    """The particles found."""
+    pictures: tuple[Path, ...]
+    """PNG files."""
+    summary: Mapping[str, Any]
+    """What ``summary.json`` holds."""
+
+
+def locate(
+    tomogram: str | Path,
+    weights: Weights | str | Path,
+    output: str | Path,
+    settings: LocateSettings | None = None,
+    *,
+    progress: bool | None = None,
+    **options: Any,
+) -> Located:
+    """Find the particles in a tomogram: convert, segment, cluster, export, draw.
+
+    Interrupted, the same call goes on after the last step that was finished. The folder holds ``tomogram.zarr``,
+    ``segmentation.zarr``, ``particles.parquet``, the exports ``particles.csv``, ``particles.xml`` (original
+    DeepFinder), ``particles.star`` (RELION 5) and ``copick/``, the pictures ``slices.png``, ``projection.png`` and
+    ``distributions.png``, and, last of all, ``summary.json``.
+
+    Parameters
+    ----------
+    tomogram : str or path
+        Tomogram in any format that :func:`~deepfinder_dask.convert` reads.
+    weights : Weights, str or path
+        A weights file, or the name of weights that come with the package (``demo``).
+    output : str or path
+        Folder to leave everything in.
+    settings : LocateSettings, optional
+        How; single settings can be given as keyword options instead.
+    progress : bool, optional
+        Show progress bars; by default on a terminal.
+    **options
+        Fields of :class:`LocateSettings`.
+
+    Returns
+    -------
+    Located
+        Handles of everything in the folder.
+
+    Raises
+    ------
+    InputError
+        If the tomogram or the weights cannot be read, or do not go together.
+    OutputExistsError
+        If the folder holds results, or anything else, and may not be overwritten.
+    """
+    settings = options_to_settings(LocateSettings, settings, options)
+    source = normalise(tomogram)
+    if not exists(source):
+        raise InputError(f"{source}: no such file (expected a tomogram)")
+    weights = weights if isinstance(weights, Weights) else load_weights(weights)
+    if settings.classes is not None:
+        weights = weights.with_classes(read_classes(settings.classes))
+    folder = Path(output)
+    origin = _origin(source, weights, settings)
+    resumed = _open_folder(folder, origin, overwrite=settings.overwrite)
+    seconds: dict[str, float] = {}
+
+    store = folder / "tomogram.zarr"
+    with _timed(seconds, "convert"):
+        if not (resumed and _finished(store)):
+            convert(source, store, settings.part(ConvertSettings, overwrite=True), progress=progress is not False)
+    converted = Tomogram.open(store)
+
+    store = folder / "segmentation.zarr"
+    segmenting = settings.part(SegmentSettings, overwrite=True)
+    with _timed(seconds, "segment"):
+        if resumed and _finished(store):
+            segmentation = Segmentation.open(str(store))
+        else:
+            check_match(converted, weights, segmenting, name=source)
+            segmentation = segment(converted, weights, store, segmenting, progress=progress)
+
+    table = folder / "particles.parquet"
+    name = settings.tomogram or base_name(source)
+    clustering = settings.part(ClusterSettings, overwrite=True, voxel_size=None, classes=None, tomogram=name)
+    with _timed(seconds, "cluster"):
+        particles = cluster(store, table, clustering, progress=progress is not False)
+    with _timed(seconds, "export"):
+        for file in EXPORTS:
+            export(particles, folder / file, ExportSettings(overwrite=True))
+    with _timed(seconds, "pictures"):
+        labels = open_image(f"{store}/labels")
+        pictures = write_pictures(converted, labels, particles, folder, classes=weights.classes)
+
+    files = [p.name for p in pictures]
+    summary = _summary(source, name, converted, weights, segmentation, particles, settings, seconds, files)
+    with atomic_write(folder / SUMMARY) as temporary:
+        temporary.write_text(json.dumps(summary, indent=2) + "\n")
+    (folder / STATE).unlink(missing_ok=True)
+    return Located(folder, converted, segmentation, particles, tuple(pictures), summary)
+
+
+def _open_folder(folder: Path, origin: Mapping[str, Any], *, overwrite: bool) -> bool:
+    """Make the folder ready; True if finished steps in it belong to the same work and can be kept.
+
+    Raises
+    ------
+    OutputExistsError
+        If something is there that may not be replaced.
+    """
+    state = folder / STATE
+    if folder.exists() and not folder.is_dir():
+        raise OutputExistsError(f"{folder} is there and is no folder: choose another output")
+    kept = False
+    if folder.is_dir() and any(folder.iterdir()):
+        if (folder / SUMMARY).exists():
+            if not overwrite:
+                raise OutputExistsError(
+                    f"{folder} holds the results of an earlier run: pass --overwrite to replace them"
+                )
+            (folder / SUMMARY).unlink()
+        elif not state.exists():
+            raise OutputExistsError(f"{folder} holds other files: choose a new or an empty folder")
+        else:
+            kept = not overwrite and _read_state(state) == origin
+    with atomic_write(state) as temporary:
+        temporary.write_text(json.dumps(origin, indent=2) + "\n")
+    return kept
+
+
+def _read_state(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError):
+        return None
+
+
+def _origin(source: str, weights: Weights, settings: LocateSettings) -> dict[str, Any]:
+    """What the results follow from: steps finished from the same origin need not be done again."""
+    facts: dict[str, Any] = {"tomogram": source, "weights": weights.sha256}
+    facts["classes"] = [c.to_dict() for c in weights.classes]
+    if not is_remote(source):
+        file = Path(source)
+        status = (file / "zarr.json" if (file / "zarr.json").is_file() else file).stat()
+        facts |= {"tomogram": str(file.resolve()), "bytes": status.st_size, "modified": status.st_mtime_ns}
+    irrelevant = ("overwrite", "workers", "scheduler", "memory", "block")
+    facts["settings"] = {k: v for k, v in asdict(settings).items() if k not in irrelevant}
+    plain: dict[str, Any] = json.loads(json.dumps(facts))
+    return plain
+
+
+def _finished(store: Path) -> bool:
+    return store.exists() and is_finished(store)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[step] = round(time.perf_counter() - started, 2)
+
+
+def _summary(
+    source: str,
+    name: str,
+    tomogram: Tomogram,
+    weights: Weights,
+    segmentation: Segmentation,
+    particles: Particles,
+    settings: LocateSettings,
+    seconds: Mapping[str, float],
+    pictures: list[str],
+) -> dict[str, Any]:
+    from deepfinder_dask import __version__
+
+    table = particles.table
+    classes = {}
+    for one in particles.classes:
+        rows = table[table["label"] == one.label]
+        classes[one.name] = {
+            "label": one.label,
+            "found": len(rows),
+            "mean_size_voxels": None if rows.empty else round(float(rows["size_voxels"].mean()), 1),
+            "mean_score": None if rows.empty else round(float(rows["score"].mean()), 4),
+        }
+    return {
+        "tomogram": {
+            "name": name,
+            "source": source,
+            "shape": list(tomogram.shape),
+            "voxel_size": list(tomogram.voxel_size),
+            "imaging": tomogram.imaging.to_dict(),
+            "statistics": tomogram.statistics.to_dict() if tomogram.statistics else None,
+        },
+        "weights": {"sha256": weights.sha256, "voxel_size": weights.voxel_size},
+        "particles": len(particles),
+        "classes": classes,
+        "segmentation": dict(segmentation.attributes.get("plan", {})),
+        "files": {
+            "tomogram": "tomogram.zarr",
+            "segmentation": "segmentation.zarr",
+            "particles": "particles.parquet",
+            "exports": list(EXPORTS),
+            "pictures": pictures,
+        },
+        "settings": json.loads(json.dumps(asdict(settings))),
+        "seconds": dict(seconds),
+        "version": __version__,
+    }
