@@ -209,6 +209,16 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert [one.name for one in tmp_path.iterdir()] == ["p.parquet"]
 
 
+def test_who_reads_the_old_file_keeps_it_whole(tmp_path):
+    path = tmp_path / "p.parquet"
+    some().write(path)
+    before = path.read_bytes()
+    with path.open("rb") as reader:
+        Particles.empty().write(path)
+        assert reader.read() == before
+    assert len(Particles.read(path)) == 0
+
+
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), (1, 2), "ten", (1, 2, float("inf"))])
 def test_voxel_sizes_that_cannot_be(value):
     with pytest.raises(VoxelSizeError):
