@@ -49,23 +49,17 @@ class Copied:
 def shard_for(shape: Shape3, chunk: int, itemsize: int) -> Shape3:
     """Shard in voxels, (z, y, x), for a volume that is written in bands over the whole of x.
 
-    An even number of voxels, so that half a shard is a shard of the next level; as many as in ``SHARD`` unless bands of
-    that height would need more than ``BAND_BYTES``.
+    An even number of whole chunks, or of voxels where chunks are even, so that half a shard is a shard of the next
+    level; about as many as in ``SHARD`` unless bands of that height would need more than ``BAND_BYTES``.
     """
-
-    def splits(edge: int) -> bool:
-        return edge // 2 % chunk == 0 and edge // 2 % 2 == 0
-
-    edges = [chunk * max(1, wished // chunk) for wished in SHARD]
-    z, y, x = (2 * n if n % 2 else n for n in edges)
-    while min(z, shape[0]) * min(y, shape[1]) * shape[2] * itemsize > BAND_BYTES:
-        if splits(y) and (y > z or not splits(z)):
+    unit = chunk if chunk % 2 == 0 else 2 * chunk
+    z, y, x = (max(1, wished // unit) for wished in SHARD)
+    while min(z * unit, shape[0]) * min(y * unit, shape[1]) * shape[2] * itemsize > BAND_BYTES and max(z, y) > 1:
+        if y >= z:
             y //= 2
-        elif splits(z):
-            z //= 2
         else:
-            break
-    return z, y, x
+            z //= 2
+    return z * unit, y * unit, x * unit
 
 
 def copy_voxels(source: Source, volume: Volume, settings: ConvertSettings, *, progress: bool) -> Copied:

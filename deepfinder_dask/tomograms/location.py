@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from deepfinder_dask.errors import FormatError, StorageError
@@ -98,10 +98,8 @@ def open_store(path: AnyPath, *, read_only: bool) -> Store:
     location = normalise(path)
     if "://" not in location:
         return LocalStore(location, read_only=read_only)
-    try:
+    with _remote_errors(location):
         return FsspecStore.from_url(location, read_only=read_only)
-    except (ImportError, ValueError) as error:
-        raise FormatError(f"cannot open {location}: {error}".splitlines()[0]) from error
 
 
 def read_key(path: AnyPath, key: str) -> bytes | None:
@@ -110,13 +108,29 @@ def read_key(path: AnyPath, key: str) -> bytes | None:
     if "://" not in location:
         file = Path(location, key)
         return file.read_bytes() if file.is_file() else None
+    with _remote_errors(location):
+        file_system, inner = _file_system(location)
+        try:
+            return bytes(file_system.cat_file(f"{inner}/{key}"))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, KeyError):
+            return None  # stores that may not be listed answer "forbidden" for what is not there
+
+
+def _file_system(location: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL, and the path inside it."""
     import fsspec
 
     file_system, inner = fsspec.core.url_to_fs(location)
+    return file_system, inner
+
+
+@contextmanager
+def _remote_errors(location: str) -> Iterator[None]:
+    """Turn a missing plug-in, an unknown protocol or a dead connection into one line."""
     try:
-        return bytes(file_system.cat_file(f"{inner}/{key}"))
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, KeyError):
-        return None
+        yield
+    except (ImportError, ValueError, OSError) as error:
+        raise FormatError(f"cannot open {location}: {error}".splitlines()[0]) from error
 
 
 def is_zarr(path: AnyPath) -> bool:
@@ -132,10 +146,9 @@ def exists(path: AnyPath) -> bool:
         if local.is_dir() and not local.is_symlink():
             return any(local.iterdir())
         return local.exists() or local.is_symlink()
-    import fsspec
-
-    file_system, inner = fsspec.core.url_to_fs(location)
-    return bool(file_system.exists(inner)) and (not file_system.isdir(inner) or bool(file_system.ls(inner)))
+    with _remote_errors(location):
+        file_system, inner = _file_system(location)
+        return bool(file_system.exists(inner)) and (not file_system.isdir(inner) or bool(file_system.ls(inner)))
 
 
 def remove_store(path: AnyPath) -> None:
@@ -146,9 +159,7 @@ def remove_store(path: AnyPath) -> None:
     """
     location = normalise(path)
     if "://" in location:
-        import fsspec
-
-        file_system, inner = fsspec.core.url_to_fs(location)
+        file_system, inner = _file_system(location)
         if file_system.exists(inner):
             file_system.rm(inner, recursive=True)
         return

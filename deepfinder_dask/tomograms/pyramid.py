@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from deepfinder_dask.blocks import BlockGrid, Box, Shape3, triple
 from deepfinder_dask.errors import SettingsError
 from deepfinder_dask.execution import Executor, SerialExecutor
+from deepfinder_dask.tomograms.location import AnyPath, normalise
 from deepfinder_dask.tomograms.opening import read_attributes
 from deepfinder_dask.tomograms.storage import create_level
 from deepfinder_dask.tomograms.volume import Volume
@@ -112,18 +113,19 @@ def _make_block(task: _Task) -> None:
 
 
 def build_pyramid(
-    path: str,
+    path: AnyPath,
     *,
     method: Method = "mean",
     executor: Executor | None = None,
     start: int = 0,
+    smallest: int = SMALLEST,
     compression: Compression = "auto",
 ) -> tuple[Volume, ...]:
     """Make the levels of an unfinished image below ``start``; each block writes whole shards of its own.
 
     Parameters
     ----------
-    path : str
+    path : str or path
         The image, made by :func:`create_image`, with its levels up to ``start`` written.
     method : str
         "mean", "mode" or "max", see :func:`halve`.
@@ -131,6 +133,8 @@ def build_pyramid(
         Runs the blocks; default one after another in this process.
     start : int
         The last level that is there.
+    smallest : int
+        Levels are made until no axis is longer than this, in voxels.
     compression : str
         As in :func:`create_image`.
 
@@ -142,10 +146,10 @@ def build_pyramid(
     if method not in get_args(Method):
         raise SettingsError(f"expected a pyramid by mean, mode or max, got {method!r}")
     axes = read_attributes(path)["axes"]
-    full = Volume(path, "0")
-    levels = [Volume(path, str(k)) for k in range(start + 1)]
+    full = Volume(normalise(path), "0")
+    levels = [Volume(normalise(path), str(k)) for k in range(start + 1)]
     chunk = full.chunks[-3:]
-    for number, shape in enumerate(level_shapes(full.shape)):
+    for number, shape in enumerate(level_shapes(full.shape, smallest)):
         if number <= start:
             continue
         level = create_level(

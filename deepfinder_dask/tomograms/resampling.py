@@ -2,8 +2,9 @@
 
 Both grids have voxel 0 at position 0. Output voxel ``j`` samples the input at voxel ``j * new / old``: grey values by
 linear interpolation, widened to a triangle of ``new / old`` voxels where the new voxels are larger, so that nothing
-finer than they are folds into the result; labels by the nearest voxel. Weights are computed in float64 from the index
-in the whole volume and summed tap by tap in float32, so that blocks of any size give the same bits.
+finer than they are folds into the result, and centred on the sampled point; labels by the nearest voxel. Weights are
+computed in float64 from the index in the whole volume and summed tap by tap in float32, so that blocks of any size give
+the same bits.
 """
 
 from __future__ import annotations
@@ -219,11 +220,20 @@ def _taps(start: int, stop: int, ratio: float, extent: int) -> tuple[NDArray[np.
     centre = np.arange(start, stop, dtype=np.float64) * ratio
     offsets = np.arange(floor(-width) + 1, ceil(width) + 1)
     index = np.floor(centre).astype(np.intp) + offsets[:, None]
-    weight = np.clip(1.0 - np.abs(index - centre) / width, 0.0, None)
-    total = np.zeros_like(centre)
-    for w in weight:  # tap by tap: the order, and so the bits, do not depend on how many voxels there are
-        total += w
-    return np.clip(index, 0, extent - 1), (weight / total).astype(np.float32)
+    distance = index - centre
+    weight = np.clip(1.0 - np.abs(distance) / width, 0.0, None)
+    if width > 1.0:  # tilt the triangle so that its centre of mass is the sampled point: positions stay
+        first, second = _sum(weight * distance), _sum(weight * distance**2)
+        weight *= second - first * distance
+    return np.clip(index, 0, extent - 1), (weight / _sum(weight)).astype(np.float32)
+
+
+def _sum(taps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum over the taps, one by one: the order, and so the bits, do not depend on how many voxels there are."""
+    total = np.zeros(taps.shape[1])
+    for tap in taps:
+        total += tap
+    return total
 
 
 def _input_box(box: Box, ratio: tuple[float, float, float], shape: Shape3) -> Box:

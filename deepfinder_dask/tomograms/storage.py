@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from deepfinder_dask.errors import FormatError, OutputExistsError
+from deepfinder_dask.errors import FormatError, OutputExistsError, StorageError
 from deepfinder_dask.tomograms.layout import CHUNK, SHARD, compressors, fit_chunks, zarr_format
 from deepfinder_dask.tomograms.location import (
     AnyPath,
@@ -228,8 +228,12 @@ def check_output(path: AnyPath, *, kind: str, overwrite: bool) -> None:
     ------
     OutputExistsError
         If so.
+    StorageError
+        If it is on a web server.
     """
     location = normalise(path)
+    if location.startswith(("http://", "https://")):
+        raise StorageError(f"cannot write {location}: web servers are read-only, choose another output")
     if not exists(location):
         return
     local = None if is_remote(location) else Path(location)

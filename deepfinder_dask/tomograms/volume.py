@@ -207,7 +207,12 @@ class Volume:
         name = f"volume-{self.identity()}"
         from_array: Any = dask.array.from_array  # dask has types for some of its versions only
         lazy: dask.array.Array = from_array(
-            _Reader(self), chunks=chunks, name=name, lock=False, meta=np.empty((0,) * self.ndim, self.dtype)
+            _Reader(self),
+            chunks=chunks,
+            name=name,
+            lock=False,
+            fancy=False,
+            meta=np.empty((0,) * self.ndim, self.dtype),
         )
         return lazy
 
@@ -237,9 +242,17 @@ class _Reader:
         self.dtype = volume.dtype
         self.ndim = volume.ndim
 
-    def __getitem__(self, index: tuple[slice, ...]) -> NDArray[Any]:
-        spans = [s.indices(n) for s, n in zip(index, self.shape, strict=True)]
-        box = Box(triple(a for a, _, _ in spans[-3:]), triple(max(a, b) for a, b, _ in spans[-3:]))
-        values = self.volume.read(box)
-        steps = (slice(None, None, step) for _, _, step in spans[-3:])
-        return values[(*index[:-3], *steps)]
+    def __getitem__(self, index: tuple[slice | int, ...]) -> NDArray[Any]:
+        picks = [
+            range(n)[i : i + 1] if isinstance(i, int) else range(n)[i] for i, n in zip(index, self.shape, strict=True)
+        ]
+        low = [min(p[0], p[-1]) if p else 0 for p in picks]
+        high = [max(p[0], p[-1]) + 1 if p else 0 for p in picks]
+        values = self.volume.read(Box(triple(low[-3:]), triple(high[-3:])))
+        inside: list[slice | int] = []
+        for i, p, start in zip(index, picks, [0] * (self.ndim - 3) + low[-3:], strict=True):
+            first = p[0] - start if p else 0
+            inside.append(first if isinstance(i, int) else slice(first, None if p else first, p.step))
+        if self.ndim == 4 and not isinstance(index[0], int):
+            inside[0] = index[0]  # all classes were read
+        return values[tuple(inside)]

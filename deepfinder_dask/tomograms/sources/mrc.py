@@ -74,7 +74,9 @@ class MrcSource:
             if direct:
                 continue
             if header.mode == 101:
-                values = np.stack([buffer & 15, buffer >> 4], axis=-1).reshape(count, -1)[:, :n_columns]
+                values = np.stack([buffer & 15, buffer >> 4], axis=-1).reshape(count, 2 * header.row_bytes)[
+                    :, :n_columns
+                ]
             else:
                 values = buffer.view(header.dtype)
             out[i] = values[:, slice(*columns)]

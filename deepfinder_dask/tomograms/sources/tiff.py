@@ -20,12 +20,13 @@ ANGSTROM |= {"å": 1.0, "angstrom": 1.0, "\\u00c5": 1.0, "a": 1.0, "mm": 1e7, "c
 class TiffSource:
     """A TIFF file whose first series is one grey volume (z, y, x).
 
-    Uncompressed stacks that lie in one piece are read row by row, others page by page.
+    One more axis beside y and x is z, even where the file calls it time or channel. Uncompressed stacks that lie in one
+    piece are read row by row, others page by page.
 
     Raises
     ------
     FormatError
-        If it is no TIFF file, holds colours, time points or channels, or is truncated.
+        If it is no TIFF file, holds colours or several stacks, or is truncated.
     """
 
     format = "TIFF"
@@ -50,7 +51,7 @@ class TiffSource:
         series = self._tiff.series[0]
         sizes = [(axis, n) for axis, n in zip(series.axes, series.shape, strict=True) if n != 1 or axis in "YX"]
         axes = "".join(axis for axis, _ in sizes)
-        if axes[-2:] != "YX" or len(axes) > 3 or axes[:-2] not in ("", "Z", "Q", "I"):
+        if axes[-2:] != "YX" or len(axes) > 3 or "S" in axes:
             raise FormatError(
                 f"expected one grey volume (z, y, x) in {self.path}, found axes {series.axes} of shape {series.shape}"
             )
