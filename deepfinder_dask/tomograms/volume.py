@@ -150,13 +150,22 @@ class Volume:
         ------
         GeometryError
             If the box is not inside the volume.
+        FormatError
+            If the stored values are damaged.
         """
         box = Box.whole(self.space) if box is None else box
         if box.clip(self.space) != box:
             raise GeometryError(
                 f"expected a box inside {self.space} (z, y, x) of {self}, got {box.start} to {box.stop}"
             )
-        values = np.asarray(self._array[self._index(box)])
+        try:
+            values = np.asarray(self._array[self._index(box)])
+        except (ValueError, RuntimeError, OSError) as error:
+            cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+            where = f"{self}, voxels {box.start} to {box.stop}"
+            raise FormatError(
+                f"{where} cannot be read: damaged, or a server without range requests: {cause}"
+            ) from error
         return np.ascontiguousarray(values, dtype=self.dtype)
 
     def write(self, box: Box, values: NDArray[Any]) -> None:

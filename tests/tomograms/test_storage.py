@@ -205,6 +205,17 @@ def test_a_full_disk_is_a_storage_error(tmp_path, monkeypatch):
     assert not is_finished(tmp_path / "a")
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_damaged_shards_give_one_line(tmp_path, noise, dtype):
+    volume = make(tmp_path / "a.zarr", noise((20, 20, 20), dtype))
+    shard = tmp_path / "a.zarr" / "0" / "c" / "0" / "0" / "0"
+    raw = bytearray(shard.read_bytes())
+    shard.write_bytes(raw[:-7])
+    with pytest.raises(FormatError, match="cannot be read: damaged") as caught:
+        volume.read()
+    assert "\n" not in str(caught.value)
+
+
 def test_urls_that_cannot_be_served_give_one_line():
     for url in ("nonsense://a/b.zarr", "https://localhost:1/b.zarr"):
         with pytest.raises(FormatError, match="cannot open") as caught:
