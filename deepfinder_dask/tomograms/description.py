@@ -61,7 +61,7 @@ def info(path: AnyPath) -> dict[str, Any]:
 def _common(
     path: str, shape: Sequence[int], voxel_size: Sequence[float] | None, dtype: str, facts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    size = None if voxel_size is None else [n * v / 10 for n, v in zip(shape[-3:], voxel_size, strict=True)]
+    size = None if voxel_size is None else [round(n * v / 10, 6) for n, v in zip(shape[-3:], voxel_size, strict=True)]
     return {
         "path": path,
         "kind": "tomogram",

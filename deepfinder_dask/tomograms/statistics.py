@@ -180,4 +180,9 @@ def statistics_of(volume: Volume) -> Statistics:
         for y in range(0, ny, dy):
             box = Box((z, y, 0), (min(nz, z + dz), min(ny, y + dy), nx))
             builder.add(z, y, volume.read(box))
+    if not builder.finite:
+        raise FormatError(
+            f"expected finite values in {volume}, found {builder.nan} NaN and {builder.infinite} infinite: "
+            "give them a value with `deepfinder convert --replace-nonfinite VALUE`"
+        )
     return builder.result()

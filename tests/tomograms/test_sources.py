@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import subprocess
+import sys
 
 import h5py
 import mrcfile
@@ -177,6 +179,21 @@ def test_compressed_files_are_unpacked_and_the_copy_removed(tmp_path, mrc, noise
         with pytest.raises(FormatError, match="damaged"):
             read_all(path, scratch)
         assert not any(scratch.iterdir())
+
+
+def test_copies_left_by_killed_processes_are_swept(tmp_path, mrc, noise):
+    path = tmp_path / "a.mrc.gz"
+    path.write_bytes(gzip.compress(mrc(tmp_path / "a.mrc", noise((4, 5, 6))).read_bytes()))
+    code = (
+        "import os, sys\nfrom pathlib import Path\nfrom deepfinder_dask.tomograms.sources import open_source\n"
+        "with open_source(sys.argv[1], Path(sys.argv[2])):\n    os.kill(os.getpid(), 9)"
+    )
+    scratch = tmp_path / "scratch"
+    subprocess.run([sys.executable, "-c", code, str(path), str(scratch)], timeout=60, check=False)
+    assert len(list(scratch.iterdir())) == 1
+    with open_source(path, scratch), open_source(path, scratch):
+        assert len(list(scratch.iterdir())) == 2  # of two living users, none of the killed one
+    assert not any(scratch.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -79,12 +79,15 @@ def test_foreign_stores_of_any_chunking_have_the_same_statistics(tmp_path, noise
     assert statistics_of(Volume(str(tmp_path / "a.zarr"))) == whole(values)
 
 
-def test_values_that_are_not_finite_are_counted(noise):
+def test_values_that_are_not_finite_are_counted(tmp_path, noise):
     values = noise((3, 30, 40))
     values[0, 0, :5] = np.nan
     values[2, 7, 3] = np.inf
     values[2, 29, 39] = -np.inf
     with pytest.raises(FormatError, match="found 5 NaN and 2 infinite"):
         whole(values)
+    zarr.create_array(tmp_path / "a.zarr", data=values, chunks=(2, 16, 16))
+    with pytest.raises(FormatError, match=r"5 NaN and 2 infinite.*--replace-nonfinite"):
+        statistics_of(Volume(str(tmp_path / "a.zarr")))
     with pytest.raises(FormatError, match="squares are finite"):
         whole(np.array([[[1e200, -1e200]]]))

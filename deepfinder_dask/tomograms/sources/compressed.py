@@ -5,7 +5,9 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import shutil
+import socket
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -76,9 +78,34 @@ def expanded(path: str, folder: Path) -> Iterator[str]:
     """
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        copy = tempfile.NamedTemporaryFile(dir=folder, prefix=".unpacking-", suffix=".partial")  # noqa: SIM115
+        _sweep(folder)
+        prefix = f"{_mark()}{os.getpid()}-"
+        copy = tempfile.NamedTemporaryFile(dir=folder, prefix=prefix, suffix=".partial")  # noqa: SIM115  # closed below
     with copy:
         with _damage(path), storage_errors(folder), _unpacked(path) as file:
             shutil.copyfileobj(file, copy, PIECE)
             copy.flush()
         yield copy.name
+
+
+def _mark() -> str:
+    """How the copies of this machine are named, before the number of the process."""
+    return f".unpacking-{socket.gethostname()}-"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the copies of processes of this machine that were killed."""
+    for left in folder.glob(f"{_mark()}*.partial"):
+        process = left.name.removeprefix(_mark()).split("-")[0]
+        if process.isdigit() and not _alive(int(process)):
+            left.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is there, and another user's
+    return True
