@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format bench clean
+.PHONY: help setup demo test test-slow lint format bench weights clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,12 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
+
+demo: $(STAMP) ## simulate a tomogram, find its particles, compare them with the truth
+	$(BIN)/deepfinder simulate demo -o demo/truth --overwrite
+	$(BIN)/deepfinder locate demo/truth/demo.zarr -w demo -o demo/found --overwrite
+	$(BIN)/deepfinder evaluate demo/truth/demo_particles.parquet demo/found/particles.parquet
+	@echo 'Look at the pictures: demo/found/slices.png, projection.png and distributions.png'
 
 test: $(STAMP) ## run the tests (a few minutes)
 	$(BIN)/python -m pytest -q $(ARGS)
@@ -36,6 +42,14 @@ lint: $(STAMP) ## check style and types
 format: $(STAMP) ## put all files into the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(STAMP) ## measure, and say on what machine
+	@for script in benchmarks/*.py; do echo "$(BIN)/python $$script"; $(BIN)/python $$script || exit 1; done
+
+weights: $(STAMP) ## train the demo's weights anew (an hour or more)
+	$(BIN)/deepfinder simulate training -o weights-run/scenes --overwrite
+	$(BIN)/deepfinder train demo --data weights-run/scenes -o weights-run/demo --overwrite
+	cp weights-run/demo/best.safetensors deepfinder_dask/networks/pretrained/demo.safetensors
 
 clean: ## remove caches and the demo's output; .venv/ stays
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

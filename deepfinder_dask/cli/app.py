@@ -31,6 +31,7 @@ VERBS = {
     "train": ("train:train", "Train a network on tomograms whose particles are known."),
     "segment": ("segment:segment", "Give each voxel of a tomogram a class and a probability."),
     "cluster": ("cluster:cluster", "Turn a label map into particles."),
+    "locate": ("locate:locate", "Find the particles in a tomogram: convert, segment, cluster, export, draw."),
     "evaluate": ("evaluate:evaluate", "Compare found particles with true ones, one to one."),
     "export": ("exchange:export", "Write particles for another program."),
     "import": ("exchange:import_", "Read a particle list of another program."),

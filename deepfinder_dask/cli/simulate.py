@@ -20,7 +20,7 @@ def simulate(config: str, /, *, output: Output, settings: SimulateSettings) -> s
     output
         Folder.
     """
-    from deepfinder_dask.simulation.simulate import simulate
+    from deepfinder_dask.simulation import simulate
 
     made = simulate(config, output, settings)
     return f"simulated {len(made)} tomogram{'s' if len(made) != 1 else ''} in {output}"

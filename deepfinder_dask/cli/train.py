@@ -19,6 +19,6 @@ def train(config: str, /, *, output: Output, settings: TrainSettings) -> str:
     output
         Folder of the run.
     """
-    from deepfinder_dask.training.train import train
+    from deepfinder_dask.training import train
 
     return f"trained → {train(config, output, settings)}"

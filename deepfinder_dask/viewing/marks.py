@@ -64,6 +64,12 @@ def in_tomogram(tomogram: Tomogram, particles: Particles) -> Particles:
     return particles
 
 
+def title_of(tomogram: Tomogram, particles: Particles | None) -> str:
+    """Name of a tomogram: the one in the table, where that has one tomogram only, else that of its store."""
+    names = [] if particles is None else list(particles.tomograms)
+    return names[0] if len(names) == 1 else tomogram.name
+
+
 def class_legend(
     classes: Sequence[ParticleClass], counts: Mapping[str, int] | None, *, structures: bool = True
 ) -> tuple[tuple[str, str], ...]:

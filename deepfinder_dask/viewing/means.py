@@ -8,7 +8,7 @@ import numpy as np
 
 from deepfinder_dask.tomograms import Tomogram
 from deepfinder_dask.viewing.drawing import FAINT, INK, NM, Sheet, draw_circles, grey_range, legend_rows
-from deepfinder_dask.viewing.marks import marks_of
+from deepfinder_dask.viewing.marks import marks_of, title_of
 from deepfinder_dask.viewing.sampling import PLANES, read_means
 from deepfinder_dask.viewing.slices import WASHED, describe, show_grey
 
@@ -46,7 +46,7 @@ def projection(tomogram: Tomogram, particles: Particles | None = None) -> Figure
     page = max(left + width + 0.25, 5.0)
     foot = 0.55 + (0.2 * legend_rows(marks.legend, page - 0.4) + 0.15 if marks.legend else 0.0)
     sheet = Sheet(page, head + sum(heights) + between + foot)
-    sheet.text(0.2, 0.17, tomogram.name, fontsize=12, fontweight="bold")
+    sheet.text(0.2, 0.17, title_of(tomogram, particles), fontsize=12, fontweight="bold")
     sheet.text(0.2, 0.42, f"mean along z, and along y below; {describe(tomogram)}", fontsize=8, color=FAINT)
     for axis, mean, top in ((0, means[0], head), (1, means[1], head + heights[0] + between)):
         up, right = PLANES[axis]

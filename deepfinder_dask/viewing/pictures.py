@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from deepfinder_dask.viewing.drawing import save_png
 from deepfinder_dask.viewing.histograms import distributions
-from deepfinder_dask.viewing.marks import in_tomogram
+from deepfinder_dask.viewing.marks import in_tomogram, title_of
 from deepfinder_dask.viewing.means import projection
 from deepfinder_dask.viewing.slices import orthoslices
 
@@ -58,6 +58,6 @@ def write_pictures(
     figures = {
         "slices.png": orthoslices(tomogram, labels, here, classes=classes),
         "projection.png": projection(tomogram, here),
-        "distributions.png": distributions(here, tomogram.name),
+        "distributions.png": distributions(here, title_of(tomogram, here)),
     }
     return [save_png(figure, folder / name) for name, figure in figures.items()]

@@ -12,7 +12,7 @@ from deepfinder_dask.blocks import Shape3, triple
 from deepfinder_dask.errors import GeometryError
 from deepfinder_dask.tomograms import Image, Tomogram, Volume
 from deepfinder_dask.viewing.drawing import FAINT, INK, NM, Sheet, draw_circles, grey_range, legend_rows
-from deepfinder_dask.viewing.marks import Marks, class_legend, densest_index, marks_of
+from deepfinder_dask.viewing.marks import Marks, class_legend, densest_index, marks_of, title_of
 from deepfinder_dask.viewing.sampling import PLANES, Slice, read_slice
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def orthoslices(
     counts = None if particles is None else dict.fromkeys((one.name for one in classes), 0) | particles.counts()
     legend = class_legend(classes, counts)
     contents = ["tomogram", *(["labels"] if levels else []), *(["particles"] if particles is not None else [])]
-    page = _Page(tomogram, contents, where, legend if len(contents) > 1 else ())
+    page = _Page(tomogram, title_of(tomogram, particles), contents, where, legend if len(contents) > 1 else ())
     black, white = grey_range(one.values for one in grey)
     for content in contents:
         for axis in range(3):
@@ -106,7 +106,7 @@ class _Page:
     """
 
     def __init__(
-        self, tomogram: Tomogram, contents: Sequence[str], where: Shape3, legend: Sequence[tuple[str, str]]
+        self, tomogram: Tomogram, title: str, contents: Sequence[str], where: Shape3, legend: Sequence[tuple[str, str]]
     ) -> None:
         self.nm = np.asarray(tomogram.voxel_size) / NM
         self.contents = contents
@@ -117,12 +117,12 @@ class _Page:
         self.left, self.head, self.gap, self.between = 0.65, 1.05, 0.07, 0.3
         self.block = self.x + self.gap + self.z
         width = self.left + len(contents) * (self.block + self.between)
-        words = 2 + 0.2 * len(tomogram.name)
+        words = 2 + 0.2 * len(title)
         width = max(width, 5.0, min(words, 12.0))
         below = self.head + self.y + self.gap + self.z
         foot = 0.5 + (0.2 * legend_rows(legend, width - 0.4) + 0.1 if legend else 0.0)
         self.sheet = Sheet(width, below + foot)
-        self.sheet.text(0.2, 0.17, tomogram.name, fontsize=12, fontweight="bold")
+        self.sheet.text(0.2, 0.17, title, fontsize=12, fontweight="bold")
         through = ", ".join(f"{'zyx'[axis]} = {where[axis] * self.nm[axis]:.1f}" for axis in range(3))
         self.sheet.text(0.2, 0.42, f"slices at {through} nm of {describe(tomogram)}", fontsize=8, color=FAINT)
         for content in contents:

@@ -44,7 +44,7 @@ def seen() -> list[tuple[object, ...]]:
 
 @pytest.fixture
 def app(seen: list[tuple[object, ...]]) -> App:
-    app = App(result_action="return_value")
+    app = App(result_action="return_value", default_parameter=Parameter(negative_iterable=()))
 
     @app.command
     @verb(Sieve, mesh=Parameter(name="--with"))
