@@ -113,7 +113,7 @@ def resolve_weights(path: str | Path) -> Path:
     """
     path = Path(path)
     shipped = PRETRAINED / f"{path.name}.safetensors"
-    if not path.exists() and len(path.parts) == 1 and shipped.is_file():
+    if not path.is_file() and len(path.parts) == 1 and shipped.is_file():
         return shipped
     return existing_file(path, "a weights file (.safetensors)")
 
