@@ -112,7 +112,7 @@ def _by_tomogram(
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
     """Positions (n, 3), (z, y, x) in Å, and class numbers (n,) of each tomogram, without classes that do not count."""
     positions = particles.positions()
-    classes = np.array([numbers.get(str(name), -1) for name in particles.table["class"]], dtype=np.int64)
+    classes = np.array([numbers.get(str(name), -1) for name in particles.table["class"].tolist()], dtype=np.int64)
     groups = {str(name): np.asarray(rows) for name, rows in particles.table.groupby("tomogram").indices.items()}
     result = {}
     for name in particles.tomograms:

@@ -64,7 +64,7 @@ def _constant(table: pd.DataFrame, value: float) -> pd.Series:
 
 def _text(table: pd.DataFrame, name: str) -> pd.Series:
     """Column as text: whole numbers become text, anything else is refused (a float has lost its leading zeros)."""
-    values = table[name]
+    values = table[name].tolist()
     for row, value in enumerate(values):
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if not (whole or (isinstance(value, str) and value.strip() and value.isprintable())):

@@ -110,7 +110,7 @@ def complete(
         known.setdefault(only.name, only)
     elif "class" not in frame.columns:
         by_label = {one.label: one.name for one in hints.classes}
-        frame["class"] = [by_label.get(n, placeholder_name(n)) for n in frame["label"]]
+        frame["class"] = [by_label.get(n, placeholder_name(n)) for n in frame["label"].tolist()]
     declared = {one.name: one for one in names}
     if "label" in frame.columns:
         pairs = frame[["class", "label"]].drop_duplicates()
@@ -122,7 +122,7 @@ def complete(
             known = {other: it for other, it in known.items() if it.label != one.label or other in used}
             known[name] = one
     known.update({one.name: one for one in number_names(used - set(known), known.values())})
-    frame["label"] = [known[str(name)].label for name in frame["class"]]
+    frame["label"] = [known[str(name)].label for name in frame["class"].tolist()]
     facts = {str(name): hints.facts for name in frame["tomogram"].unique()}
     facts.update({name: one.merged(hints.facts) for name, one in (tomograms or {}).items()})
     return Particles(frame, facts, check_classes(known.values()))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ class CopickFormat:
                 "trust_orientation": rows.oriented,
             }
             with atomic_write(file) as temporary:
-                temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+                temporary.write_text(json.dumps(document, allow_nan=False) + "\n", encoding="utf-8")
         return [file for file, _, _ in targets]
 
 
@@ -143,15 +144,15 @@ def _points(rows: Particles) -> list[dict[str, Any]]:
     matrices[:, :3, :3] = to_matrices(rows.orientations())
     table = rows.table
     ids = table["instance_id"] if "instance_id" in table.columns else [0] * len(table)
-    columns = zip(table["x"], table["y"], table["z"], table["score"], ids, strict=True)
+    columns = zip(*(table[name].tolist() for name in ("x", "y", "z", "score")), ids, strict=True)
     return [
         {
-            "location": {"x": float(x), "y": float(y), "z": float(z)},
-            "transformation_": matrix.tolist(),
+            "location": {"x": x, "y": y, "z": z},
+            "transformation_": matrix,
             "instance_id": 0 if pd.isna(number) else int(number),
-            "score": None if np.isnan(score) else float(score),
+            "score": None if isnan(score) else score,
         }
-        for (x, y, z, score, number), matrix in zip(columns, matrices, strict=True)
+        for (x, y, z, score, number), matrix in zip(columns, matrices.tolist(), strict=True)
     ]
 
 

@@ -95,10 +95,10 @@ def _lines(particles: Particles) -> Iterator[str]:
     table = particles.table
     numbers = {name: index for index, name in enumerate(particles.tomograms)}
     sizes = {name: particles.voxel_size(str(name)) for name in table["tomogram"].unique()}
-    voxels = particles.positions() / np.array([sizes[name] for name in table["tomogram"]]).reshape(-1, 3)
+    voxels = particles.positions() / np.array([sizes[name] for name in table["tomogram"].tolist()]).reshape(-1, 3)
     angles = to_original(particles.orientations())
-    clusters = table["size_voxels"]
-    rows = zip(table["tomogram"], table["class"], table["label"], table["score"], clusters, strict=True)
+    columns = ("tomogram", "class", "label", "score", "size_voxels")
+    rows = zip(*(table[name].tolist() for name in columns), strict=True)
     for index, (tomogram, name, label, score, cluster) in enumerate(rows):
         z, y, x = voxels[index]
         phi, psi, the = angles[index]

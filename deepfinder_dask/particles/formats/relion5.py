@@ -107,14 +107,15 @@ class Relion5Format:
                 shown[name] = from_facts(name, facts, settings.binning)
         optics, groups = _optics(shown)
         centres = {name: one.centre(settings.relion_center) for name, one in shown.items()}
-        middle = np.array([centres[name] for name in table["tomogram"]]).reshape(-1, 3)
-        columns: dict[str, Any] = {"rlnTomoName": [shown[name].name for name in table["tomogram"]]}
+        names = table["tomogram"].tolist()
+        middle = np.array([centres[name] for name in names]).reshape(-1, 3)
+        columns: dict[str, Any] = {"rlnTomoName": [shown[name].name for name in names]}
         columns.update(zip(_CENTRED, (particles.positions()[:, ::-1] - middle).T, strict=True))
         columns.update(zip(_PARTICLE, np.nan_to_num(particles.orientations()).T, strict=True))
         columns.update({name: np.zeros(len(table)) for name in (*_SUBTOMOGRAM, *_ORIGIN)})
         ranks = table.groupby("tomogram").cumcount() + 1
         columns["rlnTomoParticleName"] = [f"{n}/{k}" for n, k in zip(columns["rlnTomoName"], ranks, strict=True)]
-        columns["rlnOpticsGroup"] = [groups[name] for name in table["tomogram"]]
+        columns["rlnOpticsGroup"] = [groups[name] for name in names]
         columns["rlnClassNumber"] = table["label"].tolist()
         if table["score"].notna().any():
             columns[_SCORE] = table["score"].tolist()
@@ -181,7 +182,7 @@ def _poses(
     """Positions (n, 3) in Å, (x, y, z), and angles (n, 3), NaN where all are 0 or none are given."""
     middle = {name: one.centre(hints.settings.relion_center) for name, one in centres.items()}
     positions = _numbers(path, table, list(_CENTRED))
-    positions = positions + np.array([middle[str(name)] for name in table["rlnTomoName"]]).reshape(-1, 3)
+    positions = positions + np.array([middle[str(name)] for name in table["rlnTomoName"].tolist()]).reshape(-1, 3)
     angles = {}
     for names in (_PARTICLE, _SUBTOMOGRAM):
         there = [name for name in names if name in table.columns]

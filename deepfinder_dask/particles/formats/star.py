@@ -58,7 +58,7 @@ def write_star(blocks: Mapping[str, pd.DataFrame], path: Path) -> None:
     comment = f"{VERSION}\n\n"
     with atomic_write(path) as temporary:
         for name, block in blocks.items():
-            plain = pd.DataFrame({column: [_cell(v) for v in block[column]] for column in block}, dtype=object)
+            plain = pd.DataFrame({column: [_cell(v) for v in block[column].tolist()] for column in block}, dtype=object)
             starfile.write({name: plain}, temporary)
             text = temporary.read_text(encoding="utf-8")
             texts.append("\n" + comment + text[text.index("data_") :].strip("\n") + "\n\n")
