@@ -84,6 +84,12 @@ def write_log(record: Sequence[dict[str, float]], path: Path) -> None:
         temporary.write_text("".join(json.dumps(entry) + "\n" for entry in record), encoding="utf-8")
 
 
+def append_log(entry: dict[str, float], path: Path) -> None:
+    """Add the latest step to a log."""
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(entry) + "\n")
+
+
 def draw_curves(record: Sequence[dict[str, float]], classes: Sequence[ParticleClass], path: Path) -> None:
     """Draw loss and validation F1 of each class over the steps into a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

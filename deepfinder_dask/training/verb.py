@@ -13,7 +13,7 @@ from deepfinder_dask import __version__
 from deepfinder_dask.errors import OutputExistsError
 from deepfinder_dask.execution import Progress, options_to_settings
 from deepfinder_dask.networks import Weights, save_weights
-from deepfinder_dask.training.checkpoints import draw_curves, load_state, save_state, write_log
+from deepfinder_dask.training.checkpoints import append_log, draw_curves, load_state, save_state, write_log
 from deepfinder_dask.training.config import TrainingConfig, find_config, read_config
 from deepfinder_dask.training.data import TrainingData, open_data
 from deepfinder_dask.training.loop import Schedule, State, new_state, run
@@ -85,12 +85,13 @@ def train(
         save_state(state, folder / "state.safetensors", identity)
         draw_curves(state.record, data.classes, folder / "curves.png")
 
+    write_log(state.record, folder / "log.jsonl")  # without steps that a killed run took after its checkpoint
     with Progress(f"train {folder.name}", what.steps, unit="step", enabled=None if progress else False) as bar:
         bar.advance(state.step)
 
         def report(_: State, improved: bool) -> None:
             bar.advance()
-            write_log(state.record, folder / "log.jsonl")
+            append_log(state.record[-1], folder / "log.jsonl")
             if "f1" in state.record[-1]:
                 checkpoint(improved)
 

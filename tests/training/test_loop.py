@@ -42,7 +42,7 @@ def test_sharing_a_batch_gives_the_gradients_of_one_pass(threads):
     with open_workers(threads) as workers:
         got = workers.gradients(network, values, labels, dice_and_cross_entropy)
     assert torch.get_num_threads() == before
-    assert got == pytest.approx(float(loss), rel=1e-5)
+    assert got == pytest.approx(float(loss.detach()), rel=1e-5)
     for parameter, gradient in zip(network.parameters(), wanted, strict=True):
         assert torch.allclose(parameter.grad, gradient, atol=1e-4 * float(gradient.abs().max()) + 1e-7)
 
