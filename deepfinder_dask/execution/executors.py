@@ -91,11 +91,13 @@ class DaskExecutor:
 
         submitted: dict[Any, int] = {}
         waiting = iter(range(len(items)))
-        # One shared copy of the function: it may carry settings that are large beside an item.
-        shared = self.client.scatter(_Carrier(function), broadcast=True, hash=False)
+        # The function may be large beside an item (it carries weights): one task keeps it, and the items depend on that.
+        # Unlike scattered data, it is made again when the workers that hold it die.
+        name = f"{label}-{id(submitted)}"
+        shared = self.client.submit(_Carrier, function, key=f"{name}-function", pure=False)
 
         def submit(index: int) -> Future[Any]:
-            future = self.client.submit(_call, shared, items[index], key=f"{label}-{id(submitted)}-{index}", pure=False)
+            future = self.client.submit(_call, shared, items[index], key=f"{name}-{index}", pure=False)
             submitted[future.key] = index
             return future
 
@@ -119,7 +121,7 @@ class DaskExecutor:
             return future.result()
         except KilledWorker as error:
             raise PartialFailure(
-                f"{label}: workers died on item {index}, most often for lack of memory: "
+                f"{label}: workers died at item {index} or one computed beside it, most often for lack of memory: "
                 "use smaller blocks or fewer workers"
             ) from error
 
@@ -184,7 +186,7 @@ def open_executor(workers: int | None = None, scheduler: str | None = None) -> I
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             host="127.0.0.1",
             memory_limit=0,
             env={name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
