@@ -74,9 +74,8 @@ class BlockComponents:
 def label_block(job: LabelJob, block: Block) -> BlockComponents:
     """Label and measure the components of one block.
 
-    Peak memory is 7 bytes a voxel (label 1, mask 1, component 4, probability 1; a block that is not cut down to the
-    box of its foreground needs no more), what cc3d needs for its table of provisional labels, 64 MiB for measuring, and
-    about 150 bytes per component. A label map of another type than uint8 adds its own bytes.
+    Peak memory is the label map as stored, 7 bytes a voxel (mask 1, component 4, probability 1, and 1 for a copy cut
+    down to the foreground), 64 MiB for measuring, and about 350 bytes per component, which matters only for noise.
 
     Parameters
     ----------
