@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from deepfinder_dask.clustering import ClusterSettings, cluster
 from deepfinder_dask.errors import InputError, OutputExistsError
 from deepfinder_dask.execution import options_to_settings
 from deepfinder_dask.networks import Weights, load_weights
-from deepfinder_dask.particles import ExportSettings, Particles, export, read_classes
+from deepfinder_dask.particles import ExportSettings, Particles, ParticlesWarning, export, read_classes
 from deepfinder_dask.particles.files import atomic_write
 from deepfinder_dask.segmentation import Segmentation, SegmentSettings, segment
 from deepfinder_dask.segmentation.verb import check_match
@@ -125,14 +126,14 @@ def locate(
     with _timed(seconds, "cluster"):
         particles = cluster(store, table, clustering, progress=progress is not False)
     with _timed(seconds, "export"):
-        for file in EXPORTS:
-            export(particles, folder / file, ExportSettings(overwrite=True))
+        notes = _export_all(particles, folder)
     with _timed(seconds, "pictures"):
         labels = open_image(f"{store}/labels")
         pictures = write_pictures(converted, labels, particles, folder, classes=weights.classes)
 
     files = [p.name for p in pictures]
     summary = _summary(source, name, converted, weights, segmentation, particles, settings, seconds, files)
+    summary["notes"] = notes
     with atomic_write(folder / SUMMARY) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n")
     (folder / STATE).unlink(missing_ok=True)
@@ -186,6 +187,16 @@ def _origin(source: str, weights: Weights, settings: LocateSettings) -> dict[str
     facts["settings"] = {k: v for k, v in asdict(settings).items() if k not in irrelevant}
     plain: dict[str, Any] = json.loads(json.dumps(facts))
     return plain
+
+
+def _export_all(particles: Particles, folder: Path) -> list[str]:
+    """Write all exports; what they had to assume, for the summary."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", ParticlesWarning)
+        for file in EXPORTS:
+            export(particles, folder / file, ExportSettings(overwrite=True))
+    return [str(one.message) for one in caught]
 
 
 def _finished(store: Path) -> bool:

@@ -30,6 +30,13 @@ def deadly(item):
     return item
 
 
+def deadly_once(marker, item):
+    if item == 5 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
 @pytest.fixture(scope="module")
 def cluster():
     with open_executor(workers=2) as executor:
@@ -65,6 +72,13 @@ def test_an_error_of_ours_comes_back_as_it_is(cluster):
     with pytest.raises(SettingsError, match="item 3 cannot work"):
         list(cluster.run(failing, ITEMS, label="fail"))
     assert len(list(cluster.run(partial(scaled, 1), ITEMS, label="again"))) == len(ITEMS)
+
+
+def test_a_worker_that_dies_once_costs_no_result(tmp_path):
+    with open_executor(workers=1) as executor:
+        found = executor.run(partial(deadly_once, tmp_path / "died"), ITEMS, label="once")
+        assert sorted(found) == [(n, n) for n in ITEMS]
+    assert (tmp_path / "died").exists()
 
 
 def test_workers_that_die_are_told_in_one_line():

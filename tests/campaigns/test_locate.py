@@ -1,0 +1,203 @@
+"""``locate`` on tomograms with known particles: found, the same for any blocks and workers, safe to interrupt."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepfinder_dask.campaigns import locate
+from deepfinder_dask.errors import InputError, OutputExistsError, SettingsError
+from deepfinder_dask.evaluation import evaluate
+from deepfinder_dask.networks import import_keras_weights
+from deepfinder_dask.particles import ParticleClass, Particles, read_particles
+from deepfinder_dask.tomograms import Tomogram
+
+
+@pytest.fixture(scope="session")
+def golden(data_dir, tmp_path_factory):
+    """The original's weights, with the radii of the balls they find, and its tomogram."""
+    folder = data_dir / "original_deepfinder"
+    classes = (ParticleClass("small", 1, radius=40.0), ParticleClass("large", 2, radius=70.0))
+    return folder, import_keras_weights(folder / "weights_3_classes.h5").with_classes(classes)
+
+
+@pytest.fixture(scope="session")
+def whole(golden, tmp_path_factory):
+    """Located with one block for the whole volume."""
+    folder, weights = golden
+    return locate(folder / "tomogram.mrc", weights, tmp_path_factory.mktemp("whole") / "out", block=(100, 140, 160))
+
+
+def test_the_objects_of_the_original_are_found(golden, whole):
+    folder, weights = golden
+    truth = read_particles(folder / "tomogram_objects.xml", voxel_size=10.0)
+    truth = Particles(
+        truth.table.assign(**{"class": truth.table["label"].map({1: "small", 2: "large"})}),
+        truth.tomograms,
+        weights.classes,
+    )
+    result = evaluate(truth, whole.particles, tolerance="1r").to_dict()
+    assert result["localisation"]["true"] == 60
+    assert result["localisation"]["f1"] >= 0.95
+    assert result["overall"]["f1"] >= 0.95
+
+
+@pytest.mark.parametrize("options", [{"block": (96, 96, 96)}, {"block": (96, 96, 96), "workers": 2}, {}])
+def test_blocks_and_workers_give_the_same_table(golden, whole, tmp_path, options):
+    folder, weights = golden
+    found = locate(folder / "tomogram.mrc", weights, tmp_path / "out", **options)
+    pd.testing.assert_frame_equal(found.particles.table, whole.particles.table, check_exact=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [None, 2])
+def test_small_blocks_give_the_same_table(golden, whole, tmp_path, workers):
+    folder, weights = golden
+    found = locate(folder / "tomogram.mrc", weights, tmp_path / "out", block=(48, 48, 48), workers=workers)
+    pd.testing.assert_frame_equal(found.particles.table, whole.particles.table, check_exact=True)
+    assert np.array_equal(found.segmentation.label_map.read(), whole.segmentation.label_map.read())
+
+
+def test_the_folder_holds_what_it_promises(whole):
+    out = whole.folder
+    assert sorted(p.name for p in out.iterdir()) == [
+        "copick",
+        "distributions.png",
+        "optimisation_set.star",
+        "particles.csv",
+        "particles.parquet",
+        "particles.star",
+        "particles.xml",
+        "projection.png",
+        "segmentation.zarr",
+        "slices.png",
+        "summary.json",
+        "tomogram.zarr",
+    ]
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["particles"] == len(whole.particles) == len(Particles.read(out / "particles.parquet"))
+    assert summary["tomogram"]["voxel_size"] == [10.0, 10.0, 10.0]
+    assert sum(one["found"] for one in summary["classes"].values()) == summary["particles"]
+    assert Tomogram.open(out / "tomogram.zarr").shape == (100, 140, 160)
+    table = whole.particles.table
+    assert table["score"].between(0.5, 1).all()
+    assert set(table["tomogram"]) == {"tomogram"}
+    assert [note.split(":")[0] for note in summary["notes"]] == ["RELION"]  # its centre hangs on the unbinned size
+
+
+@pytest.mark.parametrize("name", ["particles.csv", "particles.xml", "particles.star", "copick"])
+def test_every_export_lands_where_the_table_says(whole, name):
+    facts = whole.particles.tomograms["tomogram"]
+    back = read_particles(whole.folder / name, voxel_size=10.0, shape=facts.shape, binning=1.0)
+
+    def positions(particles):
+        rows = particles.table[["x", "y", "z"]].to_numpy()
+        return rows[np.lexsort(rows.T)]
+
+    assert np.abs(positions(back) - positions(whole.particles)).max() < 1e-2  # Å, a thousandth of a voxel
+
+
+def small_mrc(path, shape=(40, 44, 48)):
+    import mrcfile
+
+    noise = np.random.default_rng(2).normal(size=shape).astype(np.float32)
+    grid = np.indices(shape).reshape(3, -1).T
+    for centre in ((12, 12, 12), (28, 30, 34)):
+        noise.reshape(-1)[((grid - centre) ** 2).sum(1) < 36] -= 4
+    with mrcfile.new(path) as stream:
+        stream.set_data(noise)
+        stream.voxel_size = 10.0
+
+
+def test_killed_and_run_again_it_ends_the_same(golden, tmp_path):
+    """SIGKILL at different times from outside; the same command then gives the undisturbed table."""
+    from deepfinder_dask.networks import save_weights
+
+    _, weights = golden
+    save_weights(weights, tmp_path / "w.safetensors")
+    small_mrc(tmp_path / "t.mrc")
+    undisturbed = locate(tmp_path / "t.mrc", tmp_path / "w.safetensors", tmp_path / "reference")
+    assert len(undisturbed.particles) >= 2
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "deepfinder_dask", "locate", str(tmp_path / "t.mrc")]
+    command += ["-w", str(tmp_path / "w.safetensors"), "-o", str(out)]
+
+    def reached():
+        return (
+            out.exists(),
+            (out / "tomogram.zarr" / "zarr.json").exists(),
+            (out / "segmentation.zarr").exists(),
+        )
+
+    for stage in range(3):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            limit = time.monotonic() + 120
+            while not reached()[stage] and process.poll() is None and time.monotonic() < limit:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+        assert not (out / "summary.json").exists()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    found = Particles.read(out / "particles.parquet")
+    pd.testing.assert_frame_equal(found.table, undisturbed.particles.table, check_exact=True)
+    assert not (out / ".locate.json").exists()
+
+
+def test_finished_steps_are_kept_only_for_the_same_work(golden, tmp_path):
+    _, weights = golden
+    small_mrc(tmp_path / "t.mrc")
+    out = tmp_path / "out"
+    locate(tmp_path / "t.mrc", weights, out)
+
+    def interrupt():
+        """Leave what a kill before the summary leaves."""
+        state = json.loads((tmp_path / "state.json").read_text())
+        (out / "summary.json").unlink()
+        (out / ".locate.json").write_text(json.dumps(state))
+
+    from deepfinder_dask.campaigns import LocateSettings
+    from deepfinder_dask.campaigns.verb import _origin
+
+    origin = _origin(str(tmp_path / "t.mrc"), weights, LocateSettings())
+    (tmp_path / "state.json").write_text(json.dumps(origin))
+    made = (out / "segmentation.zarr" / "zarr.json").stat().st_mtime_ns
+    interrupt()
+    locate(tmp_path / "t.mrc", weights, out)
+    assert (out / "segmentation.zarr" / "zarr.json").stat().st_mtime_ns == made
+    interrupt()
+    os.utime(tmp_path / "t.mrc")  # another file, as far as anyone can tell
+    locate(tmp_path / "t.mrc", weights, out)
+    assert (out / "segmentation.zarr" / "zarr.json").stat().st_mtime_ns != made
+
+
+def test_results_and_foreign_files_are_safe(golden, tmp_path):
+    _, weights = golden
+    small_mrc(tmp_path / "t.mrc")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(OutputExistsError, match="holds other files"):
+            locate(tmp_path / "t.mrc", weights, mine, overwrite=overwrite)
+    assert [p.name for p in mine.iterdir()] == ["thesis.tex"]
+    out = tmp_path / "out"
+    locate(tmp_path / "t.mrc", weights, out)
+    with pytest.raises(OutputExistsError, match="pass --overwrite"):
+        locate(tmp_path / "t.mrc", weights, out)
+    locate(tmp_path / "t.mrc", weights, out, overwrite=True)
+
+
+def test_bad_input_leaves_no_folder(golden, tmp_path):
+    _, weights = golden
+    with pytest.raises(InputError, match="no such file"):
+        locate(tmp_path / "none.mrc", weights, tmp_path / "out")
+    with pytest.raises(SettingsError, match="multiples of 4"):
+        locate(tmp_path / "none.mrc", weights, tmp_path / "out", block=(10, 10, 10))
+    assert not (tmp_path / "out").exists()
