@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,7 @@ def convert(
         if chosen.pyramid:
             build_pyramid(location, start=copied.levels - 1, compression=chosen.compression)
         attributes = {
-            "imaging": Imaging(chosen.contrast, chosen.tilt_axis).to_dict(),
+            "imaging": _imaging(opened, chosen).to_dict(),
             "statistics": copied.statistics.to_dict(),
             "source": {
                 "file": normalise(source),
@@ -111,6 +112,14 @@ def convert(
         finish_image(location, attributes)
         on_failure.pop_all()
     return Tomogram.open(location)
+
+
+def _imaging(source: Source, settings: ConvertSettings) -> Imaging:
+    """Imaging as the settings say, else as a source that was converted before says."""
+    stated = Imaging.from_dict(source.facts.get("converted", {}).get("imaging", {}))
+    return replace(
+        stated, contrast=settings.contrast or stated.contrast, tilt_axis=settings.tilt_axis or stated.tilt_axis
+    )
 
 
 def convert_many(

@@ -20,10 +20,10 @@ class ConvertSettings:
 
     voxel_size: float | tuple[float, float, float] | None = None
     """Å per voxel, one number or (z, y, x); default what the file says. Needed where it says 0 or exactly 1."""
-    contrast: Contrast = "dark"
-    """Grey value of particles against their surroundings: dark or bright."""
-    tilt_axis: Axis = "y"
-    """Axis about which the specimen was tilted: x, y or z."""
+    contrast: Contrast | None = None
+    """Grey value of particles against their surroundings, dark or bright; by default what the source says, or dark."""
+    tilt_axis: Axis | None = None
+    """Axis about which the specimen was tilted, x or y; by default what the source says, or y."""
     overwrite: bool = False
     """Replace an output that is already there (a Zarr store; anything else is never deleted)."""
     replace_nonfinite: float | None = None
@@ -43,7 +43,7 @@ class ConvertSettings:
         if self.chunk < 1:
             raise SettingsError(f"expected a chunk of at least 1 voxel, got {self.chunk}")
         for name, allowed in (("contrast", Contrast), ("tilt_axis", Axis), ("ome_zarr", OmeZarr)):
-            if getattr(self, name) not in get_args(allowed):
+            if getattr(self, name) is not None and getattr(self, name) not in get_args(allowed):
                 raise SettingsError(f"expected {name} {' or '.join(get_args(allowed))}, got {getattr(self, name)!r}")
         if self.tilt_axis == "z":
             raise SettingsError("the tilt axis cannot be z, the axis of the beam: expected x or y")

@@ -282,3 +282,14 @@ def test_kinds_are_told_apart(tmp_path):
     create_image(tmp_path / "a.zarr", shape=(2, 2, 2), dtype="f4", voxel_size=3, kind=conversion.KIND)
     finish_image(tmp_path / "a.zarr")
     assert Tomogram.open(tmp_path / "a.zarr").statistics is None
+
+
+def test_imaging_travels_through_conversions_unless_told_otherwise(tmp_path, mrc, noise):
+    first = convert(mrc(tmp_path / "a.mrc", noise((4, 4, 4))), tmp_path / "a.zarr", contrast="bright", tilt_axis="x")
+    assert (first.imaging.contrast, first.imaging.tilt_axis) == ("bright", "x")
+    again = convert(tmp_path / "a.zarr", tmp_path / "b.zarr")
+    assert again.imaging == first.imaging
+    told = convert(tmp_path / "a.zarr", tmp_path / "c.zarr", contrast="dark")
+    assert (told.imaging.contrast, told.imaging.tilt_axis) == ("dark", "x")
+    unsaid = convert(tmp_path / "a.mrc", tmp_path / "d.zarr")
+    assert (unsaid.imaging.contrast, unsaid.imaging.tilt_axis) == ("dark", "y")
