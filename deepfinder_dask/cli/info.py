@@ -39,12 +39,11 @@ def lines_of(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     """Facts as indented lines, one each."""
     width = max((len(str(key)) for key in facts), default=0)
     for key, value in facts.items():
-        name = str(key).replace("_nm", "").replace("_", " ")
         if isinstance(value, Mapping) and value:
-            yield f"{indent}{name}"
+            yield f"{indent}{key}"
             yield from lines_of(value, indent + "  ")
         else:
-            yield f"{indent}{name:<{width}}  {_worded(key, value)}".rstrip()
+            yield f"{indent}{key:<{width}}  {_worded(key, value)}".rstrip()
 
 
 def _worded(key: str, value: Any) -> str:
@@ -55,13 +54,15 @@ def _worded(key: str, value: Any) -> str:
         if value and isinstance(value[0], list):
             return ", ".join(_joined(one) for one in value)
         return f"{_joined(value)} ({'class, ' if len(value) == 4 else ''}z, y, x)"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_worded(name, one)}" for name, one in value.items())
     if isinstance(value, list):
-        return ", ".join(_worded("", one) for one in value)
+        return ("; " if value and isinstance(value[0], Mapping) else ", ").join(_worded("", one) for one in value)
     if isinstance(value, float):
         return f"{value:.6g}"
     if value is None:
         return "unknown"
-    return "none" if value in ("", {}) else str(value)
+    return "none" if value in ("", {}, []) else str(value)
 
 
 def _joined(numbers: list[float]) -> str:

@@ -27,6 +27,12 @@ FAINT = "#9aa0a6"
 """Colour of what should step back: frames, grids, notes."""
 DPI = 150
 """Pixels per inch of the files."""
+LINE = 1.5
+"""Widest line of a ring, in points."""
+CROWDED = 1.5
+"""Rings whose areas add up to more than this part of a panel are drawn as dots."""
+DOT = 0.3
+"""Size of such a dot, as a part of the ring."""
 NM = 10.0
 """Å per nm, the unit of the axes."""
 
@@ -106,44 +112,50 @@ def grey_range(images: Iterable[NDArray[Any]], low: float = 0.5, high: float = 9
 
 
 def draw_circles(
-    axes: Axes,
-    centres: NDArray[np.float64],
-    radii: NDArray[np.float64],
-    colours: Sequence[str] | NDArray[Any],
-    linewidth: float = 1.6,
+    axes: Axes, centres: NDArray[np.float64], radii: NDArray[np.float64], colours: NDArray[np.str_]
 ) -> None:
     """Rings in data units, each with a thin light edge that keeps it visible on any grey.
+
+    Lines are thinner where rings are small. Where rings would hide what they surround, there are dots in their middle.
 
     Parameters
     ----------
     axes : Axes
-        Where to draw.
+        Where to draw; its limits are set.
     centres : (n, 2) float
         Right and up, in the units of the axes.
     radii : (n,) float
         In the same units.
-    colours : (n,) of colours
+    colours : (n,) of "#rrggbb"
         One for each ring.
     """
     if not len(centres):
         return
-    diameters = 2 * np.asarray(radii, dtype=float)
-    for colour, width, alpha in (("white", linewidth + 1.6, 0.7), (list(colours), linewidth, 1.0)):
-        axes.add_collection(
-            EllipseCollection(
-                diameters,
-                diameters,
-                np.zeros(len(diameters)),
-                units="xy",
-                offsets=centres,
-                offset_transform=axes.transData,
-                facecolors="none",
-                edgecolors=colour,
-                linewidths=width,
-                alpha=alpha,
-            ),
-            autolim=False,
+    left, right = axes.get_xlim()
+    bottom, top = axes.get_ylim()
+    crowded = np.pi * float(np.sum(radii**2)) > CROWDED * abs((right - left) * (top - bottom))
+    points = 72 * axes.get_window_extent().width / axes.figure.dpi / abs(right - left)
+    line = float(np.clip(0.3 * points * np.median(radii), 0.5, LINE))
+    diameters = 2 * radii * (DOT if crowded else 1.0)
+    layers: list[dict[str, Any]]
+    if crowded:
+        layers = [{"facecolors": list(colours), "edgecolors": "none", "alpha": 0.8}]
+    else:
+        layers = [
+            {"facecolors": "none", "edgecolors": "white", "linewidths": 2 * line, "alpha": 0.7},
+            {"facecolors": "none", "edgecolors": list(colours), "linewidths": line, "alpha": 1.0},
+        ]
+    for layer in layers:
+        rings = EllipseCollection(
+            diameters,
+            diameters,
+            np.zeros(len(diameters)),
+            units="xy",
+            offsets=centres,
+            offset_transform=axes.transData,
+            **layer,
         )
+        axes.add_collection(rings, autolim=False)
 
 
 def save_png(figure: Figure, path: Path) -> Path:

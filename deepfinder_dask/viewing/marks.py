@@ -16,6 +16,8 @@ FALLBACK_RADIUS = 0.02
 
 WELL_INSIDE = 0.6
 """Part of the radius within which a slice shows more of a sphere than its rim."""
+ALMOST = 0.8
+"""Part of the largest number of spheres that is good enough for a slice."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def class_legend(
 
 
 def densest_index(centres: NDArray[np.float64], radii: NDArray[np.float64], extent: int) -> int:
-    """Voxel along one axis where a slice cuts most spheres well inside; the nearest to the middle where several do.
+    """Voxel along one axis where a slice cuts many spheres well inside: the nearest to the middle that cuts almost
+    as many as any.
 
     Parameters
     ----------
@@ -95,5 +98,5 @@ def densest_index(centres: NDArray[np.float64], radii: NDArray[np.float64], exte
     first = np.clip(np.ceil(centres - WELL_INSIDE * radii), 0, extent).astype(int)
     last = np.clip(np.floor(centres + WELL_INSIDE * radii) + 1, 0, extent).astype(int)
     cut = np.cumsum(np.bincount(first, minlength=extent + 1) - np.bincount(last, minlength=extent + 1))[:extent]
-    best = np.flatnonzero(cut == cut.max())
+    best = np.flatnonzero(cut >= ALMOST * cut.max())
     return int(best[np.argmin(np.abs(best - middle))])

@@ -54,7 +54,7 @@ def projection(tomogram: Tomogram, particles: Particles | None = None) -> Figure
         panel.set_gid(f"mean along {'zyx'[axis]}")
         show_grey(panel, mean, *grey_range([mean.values], 0.2, 99.8), nm, axis, alpha=WASHED if len(marks) else 1.0)
         centres = marks.centres[:, [right, up]] * nm[[right, up]]
-        draw_circles(panel, centres, marks.radii / NM, marks.colours, linewidth=1.4)
+        draw_circles(panel, centres, marks.radii / NM, marks.colours)
         panel.set_ylabel(f"{'zyx'[up]} (nm)", fontsize=8, color=INK, labelpad=2)
         panel.tick_params(labelbottom=axis == 1)
     panel.set_xlabel("x (nm)", fontsize=8, color=INK, labelpad=1)

@@ -135,9 +135,12 @@ def test_labels_are_coloured_by_class(tomogram: Tomogram, labels: Image, particl
 
 def test_no_particles_is_no_reason_to_fail(tomogram: Tomogram, labels: Image, tmp_path: Path) -> None:
     classes = (ParticleClass("ribosome", 1, radius=80.0), ParticleClass("membrane", 3, kind="structure"))
-    for empty in (Particles.empty({"cell": TomogramFacts()}, classes), Particles.empty()):
-        assert len(write_pictures(tomogram, labels, empty, tmp_path)) == 3
+    with_classes = Particles.empty({"cell": TomogramFacts()}, classes)
+    assert len(write_pictures(tomogram, labels, with_classes, tmp_path)) == 3
+    for empty in (with_classes, Particles.empty()):
         assert rings(projection(tomogram, empty)) == []
+        assert rings(orthoslices(tomogram, labels, empty)) == []
+        assert distributions(empty).texts
 
 
 def test_class_names_are_taken_literally(tomogram: Tomogram, tmp_path: Path) -> None:
@@ -187,6 +190,22 @@ def test_radius_falls_back_to_size_then_to_a_default(tomogram: Tomogram) -> None
     assert radii[0] == 33
     assert radii[1] == pytest.approx(60, rel=1e-3)
     assert radii[2] == pytest.approx(0.02 * 1200)
+
+
+def test_crowded_particles_do_not_hide_the_tomogram(tomogram: Tomogram) -> None:
+    """Where rings would cover everything, there are dots of a fixed share of their size."""
+    positions = np.random.default_rng(0).uniform(0, 40, (400, 3)) * (1, 1.8, 3)
+    found = Particles.from_voxels(
+        positions,
+        tomogram="cell",
+        facts=TomogramFacts(VOXEL),
+        labels=[1] * 400,
+        classes=[ParticleClass("a", 1, radius=100.0)],
+    )
+    for panel in projection(tomogram, found).axes:
+        (dots,) = (c for c in panel.collections if isinstance(c, EllipseCollection))
+        assert len(dots.get_offsets()) == 400
+        assert np.ravel(dots.get_widths()) == pytest.approx(0.3 * 20)
 
 
 def test_slices_go_where_most_particles_are() -> None:
