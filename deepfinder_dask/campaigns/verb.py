@@ -14,7 +14,7 @@ from typing import Any
 from deepfinder_dask.campaigns.settings import LocateSettings
 from deepfinder_dask.clustering import ClusterSettings, cluster
 from deepfinder_dask.errors import InputError, OutputExistsError
-from deepfinder_dask.execution import options_to_settings
+from deepfinder_dask.execution import open_executor, options_to_settings
 from deepfinder_dask.networks import Weights, load_weights
 from deepfinder_dask.particles import ExportSettings, Particles, ParticlesWarning, export, read_classes
 from deepfinder_dask.particles.files import atomic_write
@@ -111,20 +111,20 @@ def locate(
             convert(source, store, settings.part(ConvertSettings, overwrite=True), progress=progress is not False)
     converted = Tomogram.open(store)
 
-    store = folder / "segmentation.zarr"
-    segmenting = settings.part(SegmentSettings, overwrite=True)
-    with _timed(seconds, "segment"):
-        if resumed and _finished(store):
-            segmentation = Segmentation.open(str(store))
-        else:
-            check_match(converted, weights, segmenting, name=source)
-            segmentation = segment(converted, weights, store, segmenting, progress=progress)
-
-    table = folder / "particles.parquet"
+    store, table = folder / "segmentation.zarr", folder / "particles.parquet"
     name = settings.tomogram or base_name(source)
+    segmenting = settings.part(SegmentSettings, overwrite=True)
     clustering = settings.part(ClusterSettings, overwrite=True, voxel_size=None, classes=None, tomogram=name)
-    with _timed(seconds, "cluster"):
-        particles = cluster(store, table, clustering, progress=progress is not False)
+    if not (resumed and _finished(store)):
+        check_match(converted, weights, segmenting, name=source)
+    with open_executor(settings.workers, settings.scheduler) as executor:
+        with _timed(seconds, "segment"):
+            if resumed and _finished(store):
+                segmentation = Segmentation.open(str(store))
+            else:
+                segmentation = segment(converted, weights, store, segmenting, executor=executor, progress=progress)
+        with _timed(seconds, "cluster"):
+            particles = cluster(store, table, clustering, executor=executor, progress=progress is not False)
     with _timed(seconds, "export"):
         notes = _export_all(particles, folder)
     with _timed(seconds, "pictures"):
@@ -152,6 +152,8 @@ def _open_folder(folder: Path, origin: Mapping[str, Any], *, overwrite: bool) ->
     if folder.exists() and not folder.is_dir():
         raise OutputExistsError(f"{folder} is there and is no folder: choose another output")
     kept = False
+    for half in folder.glob(".*.partial"):  # what a kill in the middle of writing a small file leaves
+        half.unlink()
     if folder.is_dir() and any(folder.iterdir()):
         if (folder / SUMMARY).exists():
             if not overwrite:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def cluster(
     output: AnyPath | None = None,
     settings: ClusterSettings | None = None,
     *,
+    executor: Executor | None = None,
     progress: bool = True,
     **options: Any,
 ) -> Particles:
@@ -52,6 +54,8 @@ def cluster(
         Parquet file to write.
     settings : ClusterSettings, optional
         How; default the defaults.
+    executor : Executor, optional
+        Where block tasks run; by default as the settings say.
     progress : bool
         Show a bar where standard error is a terminal.
     **options
@@ -94,8 +98,9 @@ def cluster(
             particles=None if particles is None else tuple(one.label for one in particles),
             limits=SizeLimits.of(particles or (), chosen.min_size),
         )
-        with open_executor(chosen.workers, chosen.scheduler) as executor:
-            components = _run(job, grid, executor, f"Clustering {source.name}", progress=progress)
+        place = nullcontext(executor) if executor else open_executor(chosen.workers, chosen.scheduler)
+        with place as where:
+            components = _run(job, grid, where, f"Clustering {source.name}", progress=progress)
         found = _as_particles(components, chosen.tomogram or source.name, facts, particles)
     if target is not None:
         found.write(target)

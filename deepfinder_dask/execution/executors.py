@@ -7,6 +7,7 @@ only a window of submitted tasks.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -91,7 +92,7 @@ class DaskExecutor:
 
         submitted: dict[Any, int] = {}
         waiting = iter(range(len(items)))
-        # The function may be large beside an item (it carries weights): one task keeps it, and the items depend on that.
+        # The function may be large beside an item (it carries weights): one task keeps it, the items depend on that.
         # Unlike scattered data, it is made again when the workers that hold it die.
         name = f"{label}-{id(submitted)}"
         shared = self.client.submit(_Carrier, function, key=f"{name}-function", pure=False)
@@ -189,6 +190,7 @@ def open_executor(workers: int | None = None, scheduler: str | None = None) -> I
             dashboard_address="127.0.0.1:0",
             host="127.0.0.1",
             memory_limit=0,
+            silence_logs=logging.CRITICAL,  # what fails comes back as an exception
             env={name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
         ) as cluster,
         Client(cluster, set_as_default=False) as client,

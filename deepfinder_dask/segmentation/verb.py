@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -84,11 +85,9 @@ def segment(
     path = normalise_path(output)
     facts = _facts(tomogram, weights, settings, plan)
     create_group(path, kind="segmentation", overwrite=settings.overwrite, attributes=facts)
-    if executor is not None:
-        _segment_into(path, tomogram, weights, settings, plan, scale, executor, progress)
-    else:
-        with open_executor(settings.workers, settings.scheduler) as own:
-            _segment_into(path, tomogram, weights, settings, plan, scale, own, progress)
+    place = nullcontext(executor) if executor else open_executor(settings.workers, settings.scheduler)
+    with place as where:
+        _segment_into(path, tomogram, weights, settings, plan, scale, where, progress)
     finish_group(path)
     return Segmentation.open(path)
 

@@ -147,7 +147,17 @@ def test_killed_and_run_again_it_ends_the_same(golden, tmp_path):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     found = Particles.read(out / "particles.parquet")
     pd.testing.assert_frame_equal(found.table, undisturbed.particles.table, check_exact=True)
-    assert not (out / ".locate.json").exists()
+    assert not [p.name for p in out.iterdir() if p.name.startswith(".")]
+
+
+def test_a_kill_before_anything_was_written_is_no_obstacle(golden, tmp_path):
+    _, weights = golden
+    small_mrc(tmp_path / "t.mrc")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "..locate.json.12ab34cd.partial").write_text("{")
+    locate(tmp_path / "t.mrc", weights, out)
+    assert not [p.name for p in out.iterdir() if p.name.startswith(".")]
 
 
 def test_finished_steps_are_kept_only_for_the_same_work(golden, tmp_path):
