@@ -75,7 +75,7 @@ def _hush() -> None:
     """Keep the chatter of libraries off standard error; our own warnings are one line each."""
     # Worker processes read the first of these; this one may have read it already.
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
-    for name in ("distributed", "tornado", "asyncio"):
+    for name in ("distributed", "tornado", "asyncio", "matplotlib"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if not sys.warnoptions:
         warnings.filterwarnings("ignore")
