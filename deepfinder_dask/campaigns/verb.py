@@ -6,14 +6,14 @@ import json
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from deepfinder_dask.campaigns.settings import LocateSettings
 from deepfinder_dask.clustering import ClusterSettings, cluster
-from deepfinder_dask.errors import InputError, OutputExistsError
+from deepfinder_dask.errors import DeepFinderError, InputError, OutputExistsError
 from deepfinder_dask.execution import open_executor, options_to_settings
 from deepfinder_dask.networks import Weights, load_weights
 from deepfinder_dask.particles import ExportSettings, Particles, ParticlesWarning, export, read_classes
@@ -108,7 +108,11 @@ def locate(
     store = folder / "tomogram.zarr"
     with _timed(seconds, "convert"):
         if not (resumed and _finished(store)):
-            convert(source, store, settings.part(ConvertSettings, overwrite=True), progress=progress is not False)
+            try:
+                convert(source, store, settings.part(ConvertSettings, overwrite=True), progress=progress is not False)
+            except DeepFinderError:
+                _close_empty(folder)
+                raise
     converted = Tomogram.open(store)
 
     store, table = folder / "segmentation.zarr", folder / "particles.parquet"
@@ -168,6 +172,13 @@ def _open_folder(folder: Path, origin: Mapping[str, Any], *, overwrite: bool) ->
     with atomic_write(state) as temporary:
         temporary.write_text(json.dumps(origin, indent=2) + "\n")
     return kept
+
+
+def _close_empty(folder: Path) -> None:
+    """Remove a folder in which nothing was made."""
+    (folder / STATE).unlink(missing_ok=True)
+    with suppress(OSError):  # not empty
+        folder.rmdir()
 
 
 def _read_state(path: Path) -> Any:

@@ -194,7 +194,7 @@ def _facts(tomogram: Tomogram, weights: Weights, settings: SegmentSettings, plan
         "voxel_size": list(tomogram.voxel_size),
         "shape": list(tomogram.shape),
         "classes": classes_to_dicts(weights.classes),
-        "weights": {"sha256": weights.sha256, "provenance": dict(weights.provenance)},
+        "weights": {"sha256": weights.sha256, "voxel_size": weights.voxel_size},
         "settings": asdict(settings),
         "plan": {"core": list(plan.grid.core), "blocks": len(plan.grid), "waste": round(plan.waste, 4)},
         "version": __version__,

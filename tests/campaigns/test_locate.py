@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from deepfinder_dask.campaigns import locate
-from deepfinder_dask.errors import InputError, OutputExistsError, SettingsError
+from deepfinder_dask.errors import FormatError, InputError, OutputExistsError, SettingsError
 from deepfinder_dask.evaluation import evaluate
 from deepfinder_dask.networks import import_keras_weights
 from deepfinder_dask.particles import ParticleClass, Particles, read_particles
@@ -210,4 +210,7 @@ def test_bad_input_leaves_no_folder(golden, tmp_path):
         locate(tmp_path / "none.mrc", weights, tmp_path / "out")
     with pytest.raises(SettingsError, match="multiples of 4"):
         locate(tmp_path / "none.mrc", weights, tmp_path / "out", block=(10, 10, 10))
+    (tmp_path / "broken.mrc").write_bytes(b"MAP " * 100)
+    with pytest.raises(FormatError, match="truncated"):
+        locate(tmp_path / "broken.mrc", weights, tmp_path / "out")
     assert not (tmp_path / "out").exists()
