@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from lib.measure import machine, run_child
 
 PIECE = 16 * 2**20
 CHILD = """
@@ -63,44 +62,9 @@ def copy_file(source: Path, target: Path) -> dict[str, float]:
 def convert_file(source: Path, target: Path) -> dict[str, float]:
     """Seconds until done and until on the disk, processor seconds and peak MiB of a converting process."""
     started = time.perf_counter()
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(source), str(target)])
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise SystemExit(f"the conversion failed with code {child.returncode}")
-    done = time.perf_counter() - started
+    figures = run_child([sys.executable, "-c", CHILD, str(source), str(target)])
     os.sync()
-    return {
-        "seconds": done,
-        "seconds_on_disk": time.perf_counter() - started,
-        "cpu_seconds": usage.ru_utime + usage.ru_stime,
-        "peak_mib": usage.ru_maxrss / 1024,
-    }
-
-
-def machine() -> dict[str, str]:
-    """What the figures were measured on."""
-    import zarr
-
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    here = Path(__file__).resolve().parent
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=False
-    )
-    return {
-        "cpu": f"{model}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "zarr": zarr.__version__,
-        "commit": commit.stdout.strip() or "unknown",
-    }
+    return {**figures, "seconds_on_disk": time.perf_counter() - started}
 
 
 def run(shape: tuple[int, int, int], folder: Path) -> dict[str, object]:
