@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -182,8 +184,8 @@ def open_executor(workers: int | None = None, scheduler: str | None = None) -> I
             yield DaskExecutor(client)
         return
     threads = max(1, (os.cpu_count() or 1) // (workers or 1))
-    with (
-        LocalCluster(
+    with _deaf_to_interrupts():
+        cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
@@ -192,7 +194,23 @@ def open_executor(workers: int | None = None, scheduler: str | None = None) -> I
             memory_limit=0,
             silence_logs=logging.CRITICAL,  # what fails comes back as an exception
             env={name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+        )
+    with cluster, Client(cluster, set_as_default=False) as client:
         yield DaskExecutor(client)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let processes that are started meanwhile ignore Ctrl-C for good, and this one until the end.
+
+    A terminal interrupts all processes at once. Workers that went down by themselves would each leave a traceback;
+    this process answers alone, and stops them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -118,24 +119,39 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert done.stderr == ""
 
 
-def test_interrupt_from_outside(tmp_path: Path) -> None:
-    """A real SIGINT to a real process: exit code 130 and one line."""
-    code = (
-        "import sys, time\n"
-        "from deepfinder_dask.cli import entry\n"
-        "def app(*_, **__):\n"
-        "    print('ready', flush=True)\n"
-        "    time.sleep(60)\n"
-        "entry.app = app\n"
-        "sys.exit(entry.main([]))\n"
-    )
+INTERRUPTED = """
+import sys, time
+from deepfinder_dask.cli import entry
+from deepfinder_dask.execution import open_executor
+
+def app(*_, **__):
+    with open_executor(workers=WORKERS) as executor:
+        print("ready", flush=True)
+        list(executor.run(time.sleep, [60, 60], label="sleep"))
+
+if __name__ == "__main__":
+    entry.app = app
+    sys.exit(entry.main([]))
+"""
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_interrupt_from_the_terminal(workers: int | None, tmp_path: Path) -> None:
+    """SIGINT to the whole group of processes, as Ctrl-C sends it: exit code 130 and one line, workers included."""
+    (tmp_path / "script.py").write_text(INTERRUPTED.replace("WORKERS", str(workers)))
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        [sys.executable, "script.py"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        os.kill(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.startswith("error: interrupted;")
     assert err.count("\n") == 1
