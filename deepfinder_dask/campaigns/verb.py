@@ -6,14 +6,15 @@ import json
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from deepfinder_dask.campaigns.settings import LocateSettings
 from deepfinder_dask.clustering import ClusterSettings, cluster
-from deepfinder_dask.errors import DeepFinderError, InputError, OutputExistsError
+from deepfinder_dask.errors import DeepFinderError, InputError, OutputExistsError, SettingsError
 from deepfinder_dask.execution import open_executor, options_to_settings
 from deepfinder_dask.networks import Weights, load_weights
 from deepfinder_dask.particles import ExportSettings, Particles, ParticlesWarning, export, read_classes
@@ -21,13 +22,17 @@ from deepfinder_dask.particles.files import atomic_write
 from deepfinder_dask.segmentation import Segmentation, SegmentSettings, segment
 from deepfinder_dask.segmentation.verb import check_match
 from deepfinder_dask.tomograms import ConvertSettings, Tomogram, convert, is_finished, open_image
-from deepfinder_dask.tomograms.location import base_name, exists, is_remote, normalise
+from deepfinder_dask.tomograms.location import base_name, exists, is_inside, is_remote, normalise
+from deepfinder_dask.tomograms.sources import split_dataset
+from deepfinder_dask.tomograms.storage import discard
 from deepfinder_dask.viewing import write_pictures
 
 EXPORTS = ("particles.csv", "particles.xml", "particles.star", "copick")
 """Exports beside the table, each in the format its name says."""
 SUMMARY = "summary.json"
 """Written last: a folder with it is finished."""
+STORES = ("segmentation.zarr", "tomogram.zarr")
+"""What finished steps leave, the later step first."""
 STATE = ".locate.json"
 """What an unfinished folder is being made from."""
 
@@ -94,14 +99,18 @@ def locate(
         If the folder holds results, or anything else, and may not be overwritten.
     """
     settings = options_to_settings(LocateSettings, settings, options)
-    source = normalise(tomogram)
-    if not exists(source):
+    source, file = normalise(tomogram), split_dataset(tomogram)[0]
+    if not exists(file):
         raise InputError(f"{source}: no such file (expected a tomogram)")
+    if is_remote(output):
+        raise SettingsError(f"everything is left in a local folder, got {output}")
+    folder = Path(output)
+    if is_inside(file, folder):
+        raise SettingsError(f"{source} lies in the output folder {folder}: choose another output")
     weights = weights if isinstance(weights, Weights) else load_weights(weights)
     if settings.classes is not None:
         weights = weights.with_classes(read_classes(settings.classes))
-    folder = Path(output)
-    origin = _origin(source, weights, settings)
+    origin = _origin(file, source, weights, settings)
     resumed = _open_folder(folder, origin, overwrite=settings.overwrite)
     seconds: dict[str, float] = {}
 
@@ -116,7 +125,7 @@ def locate(
     converted = Tomogram.open(store)
 
     store, table = folder / "segmentation.zarr", folder / "particles.parquet"
-    name = settings.tomogram or base_name(source)
+    name = settings.tomogram or base_name(file)
     segmenting = settings.part(SegmentSettings, overwrite=True)
     clustering = settings.part(ClusterSettings, overwrite=True, voxel_size=None, classes=None, tomogram=name)
     if not (resumed and _finished(store)):
@@ -147,6 +156,9 @@ def locate(
 def _open_folder(folder: Path, origin: Mapping[str, Any], *, overwrite: bool) -> bool:
     """Make the folder ready; True if finished steps in it belong to the same work and can be kept.
 
+    What belongs to other work is removed before the folder is declared to hold this work: a kill at any instant leaves
+    a folder in which nothing is taken for a step of this work that is none.
+
     Raises
     ------
     OutputExistsError
@@ -155,29 +167,49 @@ def _open_folder(folder: Path, origin: Mapping[str, Any], *, overwrite: bool) ->
     state = folder / STATE
     if folder.exists() and not folder.is_dir():
         raise OutputExistsError(f"{folder} is there and is no folder: choose another output")
+    # A kill may have left half a state file, and nothing else, in a new folder.
+    held = folder.is_dir() and any(not fnmatch(child.name, f".{STATE}.*.partial") for child in folder.iterdir())
     kept = False
+    if held:
+        done = (folder / SUMMARY).exists()
+        if done and not overwrite:
+            raise OutputExistsError(f"{folder} holds the results of an earlier run: pass --overwrite to replace them")
+        if not done and not state.exists():
+            raise OutputExistsError(f"{folder} holds other files: choose a new or an empty folder")
+        kept = not done and not overwrite and _read_state(state) == origin
+    if not kept:
+        _write_state(state, {})
     for half in folder.glob(".*.partial"):  # what a kill in the middle of writing a small file leaves
         half.unlink()
-    if folder.is_dir() and any(folder.iterdir()):
-        if (folder / SUMMARY).exists():
-            if not overwrite:
-                raise OutputExistsError(
-                    f"{folder} holds the results of an earlier run: pass --overwrite to replace them"
-                )
-            (folder / SUMMARY).unlink()
-        elif not state.exists():
-            raise OutputExistsError(f"{folder} holds other files: choose a new or an empty folder")
-        else:
-            kept = not overwrite and _read_state(state) == origin
+    if not kept:
+        _clear(folder)
+        _write_state(state, origin)
+    return kept
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier run left, and nothing else."""
+    (folder / SUMMARY).unlink(missing_ok=True)
+    for store in STORES:
+        discard(folder / store)
+    for name in ("particles.parquet", *EXPORTS):
+        if (folder / name).is_file():
+            (folder / name).unlink()
+    # Files of other classes would stay beside the new ones.
+    ours = ExportSettings()
+    for picks in folder.glob(f"copick/ExperimentRuns/*/Picks/{ours.user}_{ours.session}_*.json"):
+        picks.unlink()
+
+
+def _write_state(state: Path, origin: Mapping[str, Any]) -> None:
     with atomic_write(state) as temporary:
         temporary.write_text(json.dumps(origin, indent=2) + "\n")
-    return kept
 
 
 def _close_empty(folder: Path) -> None:
     """Remove a folder in which nothing was made."""
-    (folder / STATE).unlink(missing_ok=True)
-    with suppress(OSError):  # not empty
+    if [child.name for child in folder.iterdir()] == [STATE]:
+        (folder / STATE).unlink()
         folder.rmdir()
 
 
@@ -188,14 +220,14 @@ def _read_state(path: Path) -> Any:
         return None
 
 
-def _origin(source: str, weights: Weights, settings: LocateSettings) -> dict[str, Any]:
+def _origin(file: str, source: str, weights: Weights, settings: LocateSettings) -> dict[str, Any]:
     """What the results follow from: steps finished from the same origin need not be done again."""
     facts: dict[str, Any] = {"tomogram": source, "weights": weights.sha256}
     facts["classes"] = [c.to_dict() for c in weights.classes]
-    if not is_remote(source):
-        file = Path(source)
-        status = (file / "zarr.json" if (file / "zarr.json").is_file() else file).stat()
-        facts |= {"tomogram": str(file.resolve()), "bytes": status.st_size, "modified": status.st_mtime_ns}
+    if not is_remote(file):
+        root = Path(file, "zarr.json")
+        status = (root if root.is_file() else Path(file)).stat()
+        facts |= {"file": str(Path(file).resolve()), "bytes": status.st_size, "modified": status.st_mtime_ns}
     irrelevant = ("overwrite", "workers", "scheduler", "memory", "block")
     facts["settings"] = {k: v for k, v in asdict(settings).items() if k not in irrelevant}
     plain: dict[str, Any] = json.loads(json.dumps(facts))

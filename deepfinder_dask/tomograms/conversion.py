@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from deepfinder_dask.errors import DeepFinderError, FormatError, PartialFailure, SettingsError, VoxelSizeError
 from deepfinder_dask.execution import options_to_settings
 from deepfinder_dask.tomograms.copying import copy_voxels, shard_for
-from deepfinder_dask.tomograms.location import AnyPath, base_name, is_remote, normalise
+from deepfinder_dask.tomograms.location import AnyPath, base_name, is_inside, is_remote, normalise
 from deepfinder_dask.tomograms.pyramid import build_pyramid
 from deepfinder_dask.tomograms.settings import ConvertSettings
 from deepfinder_dask.tomograms.sources import ENDINGS, TILT_STACKS, open_source, split_dataset
@@ -74,7 +74,8 @@ def convert(
     """
     chosen = options_to_settings(ConvertSettings, settings, options)
     location = normalise(output)
-    if _overlap(location, split_dataset(source)[0]):
+    file = split_dataset(source)[0]
+    if is_inside(location, file) or is_inside(file, location):
         raise SettingsError(f"source and output are the same: {location}: choose another output")
     check_output(location, kind=KIND, overwrite=chosen.overwrite)
     scratch = Path.cwd() if is_remote(location) else Path(location).parent
@@ -206,13 +207,6 @@ def _voxel_size(source: Source, settings: ConvertSettings) -> VoxelSize:
     if source.voxel_size is None:
         raise VoxelSizeError(f"{source.path} does not say its voxel size: give it with --voxel-size Å")
     return source.voxel_size
-
-
-def _overlap(a: str, b: str) -> bool:
-    """Whether one location is the other or lies inside it."""
-    if not is_remote(a) and not is_remote(b):
-        a, b = str(Path(a).resolve()), str(Path(b).resolve())
-    return a == b or a.startswith(f"{b}/") or b.startswith(f"{a}/")
 
 
 def _remove_half(location: str) -> None:

@@ -51,6 +51,14 @@ def is_remote(path: AnyPath) -> bool:
     return "://" in normalise(path)
 
 
+def is_inside(path: AnyPath, folder: AnyPath) -> bool:
+    """Whether a location is another one, or lies inside it."""
+    inner, outer = normalise(path), normalise(folder)
+    if "://" not in inner and "://" not in outer:
+        inner, outer = str(Path(inner).resolve()), str(Path(outer).resolve())
+    return inner == outer or inner.startswith(f"{outer}/")
+
+
 def base_name(path: AnyPath) -> str:
     """Name of a store or file without folders and without the endings of tomogram files."""
     name = normalise(path).rsplit("/", 1)[-1]

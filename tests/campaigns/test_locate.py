@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from deepfinder_dask.campaigns import locate
+from deepfinder_dask.campaigns import locate, verb
 from deepfinder_dask.errors import FormatError, InputError, OutputExistsError, SettingsError
 from deepfinder_dask.evaluation import evaluate
 from deepfinder_dask.networks import import_keras_weights
@@ -175,7 +177,8 @@ def test_finished_steps_are_kept_only_for_the_same_work(golden, tmp_path):
     from deepfinder_dask.campaigns import LocateSettings
     from deepfinder_dask.campaigns.verb import _origin
 
-    origin = _origin(str(tmp_path / "t.mrc"), weights, LocateSettings())
+    source = str(tmp_path / "t.mrc")
+    origin = _origin(source, source, weights, LocateSettings())
     (tmp_path / "state.json").write_text(json.dumps(origin))
     made = (out / "segmentation.zarr" / "zarr.json").stat().st_mtime_ns
     interrupt()
@@ -202,6 +205,98 @@ def test_results_and_foreign_files_are_safe(golden, tmp_path):
     with pytest.raises(OutputExistsError, match="pass --overwrite"):
         locate(tmp_path / "t.mrc", weights, out)
     locate(tmp_path / "t.mrc", weights, out, overwrite=True)
+
+
+@pytest.fixture(scope="session")
+def finished_once(golden, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    small_mrc(folder / "t.mrc")
+    locate(folder / "t.mrc", golden[1], folder / "out")
+    return folder
+
+
+@pytest.fixture
+def results(finished_once, tmp_path):
+    """Results of a small tomogram, ``t.mrc`` beside them."""
+    shutil.copytree(finished_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "out"
+
+
+def blind(weights):
+    """Weights that find nothing."""
+    bias = weights.state["convs.classify.bias"].clone()
+    bias[0] = 1e3
+    return replace(weights, state={**weights.state, "convs.classify.bias": bias})
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_steps_of_other_work_are_never_kept(golden, results, tmp_path, monkeypatch, finished):
+    """A folder with results, or half results, of other weights: begun anew, interrupted, and run again."""
+    _, weights = golden
+    out = results
+    assert len(Particles.read(out / "particles.parquet")) >= 2
+    picks = out / "copick" / "ExperimentRuns" / "t" / "Picks"
+    (picks / "deepfinder_0_of-another-class.json").touch()
+    if not finished:
+        (out / "summary.json").unlink()
+        (out / ".locate.json").write_text("{}")
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "convert", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            locate(tmp_path / "t.mrc", blind(weights), out, overwrite=finished)
+    assert len(locate(tmp_path / "t.mrc", blind(weights), out).particles) == 0
+    assert sorted(p.name for p in picks.iterdir()) == ["deepfinder_0_large.json", "deepfinder_0_small.json"]
+
+
+def test_a_folder_stays_usable_after_a_failure_in_it(golden, results, tmp_path):
+    _, weights = golden
+    (tmp_path / "broken.mrc").write_bytes(b"MAP " * 100)
+    with pytest.raises(FormatError, match="truncated"):
+        locate(tmp_path / "broken.mrc", weights, results, overwrite=True)
+    locate(tmp_path / "t.mrc", weights, results)
+
+
+def test_half_files_of_others_are_safe(golden, tmp_path):
+    _, weights = golden
+    small_mrc(tmp_path / "t.mrc")
+    mine = tmp_path / "mine" / ".download.partial"
+    mine.parent.mkdir()
+    mine.write_text("half a movie")
+    with pytest.raises(OutputExistsError, match="holds other files"):
+        locate(tmp_path / "t.mrc", weights, mine.parent)
+    assert mine.read_text() == "half a movie"
+
+
+def test_a_tomogram_in_the_output_folder_is_safe(golden, results):
+    _, weights = golden
+    with pytest.raises(SettingsError, match="lies in the output folder"):
+        locate(results / "tomogram.zarr", weights, results, overwrite=True)
+    assert (results / "summary.json").exists()
+    assert Tomogram.open(results / "tomogram.zarr").shape == (40, 44, 48)
+
+
+def test_a_dataset_of_an_hdf5_file_is_located(golden, tmp_path):
+    import h5py
+    import mrcfile
+
+    _, weights = golden
+    small_mrc(tmp_path / "t.mrc")
+    with h5py.File(tmp_path / "t.h5", "w") as stream, mrcfile.open(tmp_path / "t.mrc") as tomogram:
+        stream["a/first"] = stream["a/second"] = tomogram.data
+    found = locate(f"{tmp_path / 't.h5'}:/a/second", weights, tmp_path / "out", voxel_size=10.0)
+    assert len(found.particles) >= 2
+    assert found.summary["tomogram"]["name"] == "t"
+
+
+def test_an_output_that_is_a_url_is_refused(golden, tmp_path):
+    _, weights = golden
+    small_mrc(tmp_path / "t.mrc")
+    with pytest.raises(SettingsError, match="local folder"):
+        locate(tmp_path / "t.mrc", weights, "s3://bucket/out")
 
 
 def test_bad_input_leaves_no_folder(golden, tmp_path):
