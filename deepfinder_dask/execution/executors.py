@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -92,23 +93,24 @@ class DaskExecutor:
         """Apply ``function`` to every item (see :class:`Executor`)."""
         from distributed import as_completed
 
-        submitted: dict[Any, int] = {}
+        submitted: dict[Any, tuple[int, Future[Any]]] = {}
         waiting = iter(range(len(items)))
         # The function may be large beside an item (it carries weights): one task keeps it, the items depend on that.
         # Unlike scattered data, it is made again when the workers that hold it die.
-        name = f"{label}-{id(submitted)}"
+        # No key is ever used again: a scheduler that still holds a result answers with it instead of computing.
+        name = f"{label}-{secrets.token_hex(8)}"
         shared = self.client.submit(_Carrier, function, key=f"{name}-function", pure=False)
 
         def submit(index: int) -> Future[Any]:
             future = self.client.submit(_call, shared, items[index], key=f"{name}-{index}", pure=False)
-            submitted[future.key] = index
+            submitted[future.key] = index, future
             return future
 
         window = self.tasks_ahead * self.workers
         queue = as_completed([submit(index) for index in islice(waiting, window)], loop=self.client.loop)
         try:
             for future in queue:
-                index = submitted.pop(future.key)
+                index, _ = submitted.pop(future.key)
                 yield index, self._result(future, label, index)
                 future.release()
                 following = next(waiting, None)
@@ -116,6 +118,8 @@ class DaskExecutor:
                     queue.add(submit(following))
         finally:
             queue.clear()
+            for _, future in submitted.values():
+                future.release()  # what was not begun never is: nobody waits for it
 
     def _result(self, future: Future[Any], label: str, index: int) -> Any:
         from distributed import KilledWorker
@@ -175,6 +179,7 @@ def open_executor(workers: int | None = None, scheduler: str | None = None) -> I
 
     if scheduler is not None:
         try:
+            _check_address(scheduler)
             client = Client(scheduler, timeout="10s", set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise InputError(
@@ -197,6 +202,17 @@ def open_executor(workers: int | None = None, scheduler: str | None = None) -> I
         )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield DaskExecutor(client)
+
+
+def _check_address(address: str) -> None:
+    """Raise a ValueError where nothing could answer: a client that finds out by itself hangs when Python exits."""
+    from distributed.comm.addressing import parse_address, parse_host_port
+    from distributed.comm.registry import get_backend
+
+    scheme, place = parse_address(address)
+    get_backend(scheme)
+    if scheme in ("tcp", "tls"):
+        parse_host_port(place)
 
 
 @contextmanager

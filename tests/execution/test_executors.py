@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from functools import partial
 
 import pytest
@@ -22,6 +25,13 @@ def failing(item):
     if item == 3:
         raise SettingsError("item 3 cannot work")
     return item
+
+
+def touching(folder, item):
+    if item == 0:
+        raise SettingsError("the first item cannot work")
+    time.sleep(0.3)
+    (folder / str(item)).touch()
 
 
 def deadly(item):
@@ -74,6 +84,32 @@ def test_an_error_of_ours_comes_back_as_it_is(cluster):
     assert len(list(cluster.run(partial(scaled, 1), ITEMS, label="again"))) == len(ITEMS)
 
 
+def test_what_was_not_begun_at_a_failure_never_is(cluster, tmp_path):
+    """Else a run that failed goes on writing, perhaps into the outputs of the next one."""
+    with pytest.raises(SettingsError, match="first item") as caught:
+        list(DaskExecutor(cluster.client, tasks_ahead=8).run(partial(touching, tmp_path), ITEMS, label="touch"))
+    limit = time.monotonic() + 20
+    while any(cluster.client.processing().values()) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert len(list(tmp_path.iterdir())) < 8  # of 15 submitted; two workers, and what they held when it failed
+    assert caught.tb is not None  # a debugger may hold the frame for as long as it likes
+
+
+def test_no_key_is_used_twice(cluster, monkeypatch):
+    """A scheduler that still holds a result would answer with it."""
+    keys = []
+    submit = cluster.client.submit
+
+    def watched(*arguments, key, **options):
+        keys.append(key)
+        return submit(*arguments, key=key, **options)
+
+    monkeypatch.setattr(cluster.client, "submit", watched)
+    for factor in range(4):
+        assert sorted(cluster.run(partial(scaled, factor), [1, 2], label="same")) == [(0, factor), (1, 2 * factor)]
+    assert len(keys) == len(set(keys)) == 12
+
+
 def test_a_worker_that_dies_once_costs_no_result(tmp_path):
     with open_executor(workers=1) as executor:
         found = executor.run(partial(deadly_once, tmp_path / "died"), ITEMS, label="once")
@@ -97,6 +133,14 @@ def test_executors_that_cannot_be_are_refused():
         pass
     with pytest.raises(SettingsError, match="at least 1 worker"), open_executor(0):
         pass
+
+
+@pytest.mark.parametrize("address", ["nowhere", "tcp://127.0.0.1:x"])
+def test_an_address_that_cannot_be_one_is_refused_at_once(address):
+    script = f"from deepfinder_dask.execution import open_executor\nwith open_executor(scheduler={address!r}): pass"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=15)
+    assert done.stderr.strip().splitlines()[-1].endswith("check the address and that it is running")
+    assert "Exception ignored" not in done.stderr
 
 
 @pytest.mark.slow
