@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from deepfinder_dask.execution import Executor
     from deepfinder_dask.tomograms import VoxelSize
 
-LARGEST_CHUNK = 64
-"""Voxels of a chunk along an axis, at most."""
+GOOD_CHUNK = 64
+"""Voxels of a chunk along an axis, as near as a block's size allows."""
 
 
 @dataclass(frozen=True)
@@ -153,5 +153,6 @@ def finish_outputs(path: str, classes: tuple[ParticleClass, ...], executor: Exec
 
 
 def _chunk(core: int) -> int:
-    """Largest divisor of a block's size that is no larger than a good chunk."""
-    return max(d for d in range(1, LARGEST_CHUNK + 1) if core % d == 0)
+    """The divisor of a block's size that is nearest to a good chunk, by ratio."""
+    divisors = (d for d in range(1, core + 1) if core % d == 0)
+    return min(divisors, key=lambda d: max(d / GOOD_CHUNK, GOOD_CHUNK / d))

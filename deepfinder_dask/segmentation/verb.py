@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfinder_dask.blocks import BlockGrid
-from deepfinder_dask.errors import InputError, VoxelSizeError, WeightsError
+from deepfinder_dask.errors import InputError, SettingsError, VoxelSizeError, WeightsError
 from deepfinder_dask.execution import Executor, Progress, open_executor, options_to_settings
 from deepfinder_dask.networks import Weights, load_weights
 from deepfinder_dask.particles import classes_to_dicts
@@ -18,10 +18,11 @@ from deepfinder_dask.segmentation.plan import Plan, plan_blocks
 from deepfinder_dask.segmentation.settings import DEFAULT_MEMORY, SegmentSettings
 from deepfinder_dask.segmentation.store import Outputs, Segmentation, create_outputs, finish_outputs
 from deepfinder_dask.tomograms import Tomogram, VoxelSize, create_group, finish_group
+from deepfinder_dask.tomograms.location import is_inside
 from deepfinder_dask.tomograms.location import normalise as normalise_path
 from deepfinder_dask.tomograms.resampling import resample_labels, rescale, rescaled_shape
 from deepfinder_dask.tomograms.statistics import statistics_of
-from deepfinder_dask.tomograms.storage import discard
+from deepfinder_dask.tomograms.storage import check_output, discard
 
 TOLERANCE = 0.05
 """Relative difference of voxel sizes that the network bears."""
@@ -71,7 +72,7 @@ def segment(
     OutputExistsError
         If the output exists and may not be overwritten.
     SettingsError
-        If no block fits the memory.
+        If no block fits the memory, or the output would replace the tomogram.
     """
     settings = options_to_settings(SegmentSettings, settings, options)
     tomogram = tomogram if isinstance(tomogram, Tomogram) else Tomogram.open(tomogram)
@@ -79,14 +80,17 @@ def segment(
     check_match(tomogram, weights, settings)
     scale = _target_voxel_size(tomogram, weights, settings)
     shape = tomogram.shape if scale is None else rescaled_shape(tomogram.shape, tomogram.voxel_size, scale)
-    workers = settings.workers or (executor.workers if executor is not None else 1)
-    memory = settings.memory or DEFAULT_MEMORY
-    plan = plan_blocks(len(weights.classes) + 1, shape, block=settings.block, memory=memory, workers=workers)
     path = normalise_path(output)
-    facts = _facts(tomogram, weights, settings, plan)
-    create_group(path, kind="segmentation", overwrite=settings.overwrite, attributes=facts)
+    if is_inside(tomogram.path, path):
+        raise SettingsError(f"the output {path} would replace the tomogram {tomogram.path}: choose another output")
+    check_output(path, kind="segmentation", overwrite=settings.overwrite)
+    memory = settings.memory or DEFAULT_MEMORY
     place = nullcontext(executor) if executor else open_executor(settings.workers, settings.scheduler)
     with place as where:
+        classes = len(weights.classes) + 1
+        plan = plan_blocks(classes, shape, block=settings.block, memory=memory, workers=where.workers)
+        facts = _facts(tomogram, weights, settings, plan)
+        create_group(path, kind="segmentation", overwrite=settings.overwrite, attributes=facts)
         _segment_into(path, tomogram, weights, settings, plan, scale, where, progress)
     finish_group(path)
     return Segmentation.open(path)

@@ -16,6 +16,7 @@ from deepfinder_dask.errors import (
 from deepfinder_dask.segmentation import Segmentation, segment
 from deepfinder_dask.segmentation.plan import plan_blocks
 from deepfinder_dask.segmentation.settings import GIB
+from deepfinder_dask.segmentation.store import create_outputs
 from deepfinder_dask.tomograms import Imaging, create_group, open_image
 
 SHAPE = (21, 34, 30)
@@ -130,6 +131,31 @@ def test_outputs_are_replaced_only_when_asked_or_unfinished(make_tomogram, weigh
     with pytest.raises(OutputExistsError, match="overwrite"):
         segment(tomogram, weights, out)
     segment(tomogram, weights, out, overwrite=True)
+
+
+def test_the_tomogram_is_never_replaced(tomogram, weights):
+    before = tomogram.read()
+    with pytest.raises(SettingsError, match="would replace the tomogram"):
+        segment(tomogram, weights, tomogram.path, overwrite=True)
+    assert np.array_equal(tomogram.read(), before)
+
+
+def test_an_older_output_stays_where_no_scheduler_answers(make_tomogram, weights, tmp_path):
+    out = tmp_path / "s.zarr"
+    tomogram = make_tomogram((8, 8, 8))
+    segment(tomogram, weights, out)
+    with pytest.raises(InputError, match="no Dask scheduler answers"):
+        segment(tomogram, weights, out, scheduler="nowhere", overwrite=True)
+    assert Segmentation.open(str(out)).label_map.shape == (8, 8, 8)
+
+
+@pytest.mark.parametrize("core", [4, 60, 64, 96, 100, 136, 268, 292, 508, 1024])
+def test_chunks_are_neither_tiny_nor_huge(tmp_path, core):
+    """Whatever the block, whose size in voxels may be four times a prime."""
+    outputs = create_outputs(str(tmp_path / "s.zarr"), (core, 1100, 1100), (10.0,) * 3, (core, 64, 64), classes=2)
+    for volume in outputs.volumes():
+        assert min(40, core) <= volume.chunks[-3] <= 128
+        assert volume.shards[-3] == core
 
 
 def test_plans_fit_the_memory_or_are_refused():
