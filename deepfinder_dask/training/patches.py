@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from deepfinder_dask.blocks import Box, Shape3
 from deepfinder_dask.blocks.box import triple
-from deepfinder_dask.errors import GeometryError
+from deepfinder_dask.errors import FormatError, GeometryError
+from deepfinder_dask.particles.classes import IGNORE
 
 
 class Readable(Protocol):
@@ -84,6 +85,8 @@ class PatchSampler:
     """A position lies up to this many voxels from the middle of its patch, on each axis."""
     seed: int
     """Decides all draws."""
+    classes: int = IGNORE - 1
+    """Largest label of a class."""
 
     def __post_init__(self) -> None:
         for tomogram in self.tomograms:
@@ -126,6 +129,11 @@ class PatchSampler:
         -------
         values : (n, 1, z, y, x) float32
         labels : (n, z, y, x) int64
+
+        Raises
+        ------
+        FormatError
+            If a label belongs to no class, and is not 255 (ignore) either.
         """
         values = np.empty((len(patches), 1, *[self.size] * 3), dtype=np.float32)
         labels = np.empty((len(patches), *[self.size] * 3), dtype=np.int64)
@@ -135,4 +143,12 @@ class PatchSampler:
             grey = np.asarray(tomogram.values.read(patch.box), dtype=np.float32)[::step, :, ::step]
             values[number, 0] = (grey - np.float32(tomogram.mean)) / np.float32(tomogram.std)
             labels[number] = tomogram.labels.read(patch.box)[::step, :, ::step]
+            strange = labels[number][
+                (labels[number] < 0) | (labels[number] > self.classes) & (labels[number] != IGNORE)
+            ]
+            if strange.size:
+                raise FormatError(
+                    f"the target of {tomogram.name} holds label {strange[0]}, but the classes of its particles have "
+                    f"labels 1 to {self.classes}: add the class, or make it 255 (ignore)"
+                )
         return values, labels

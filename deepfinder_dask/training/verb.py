@@ -20,6 +20,9 @@ from deepfinder_dask.training.loop import Schedule, State, new_state, run
 from deepfinder_dask.training.patches import PatchSampler
 from deepfinder_dask.training.settings import TrainSettings
 
+KEPT = ("best.safetensors", "last.safetensors", "state.safetensors", "curves.png")
+"""What checkpoints leave in a run's folder."""
+
 
 def train(
     config: str | Path,
@@ -72,8 +75,10 @@ def train(
     identity = _identity(what, data)
     if chosen.resume:
         load_state(state, folder / "state.safetensors", identity)
-    training = PatchSampler(data.train, what.patch_size, what.batch, what.shift, what.seed)
-    fixed = PatchSampler(data.validation, what.patch_size, what.validation_patches, what.shift, what.seed)
+    training = PatchSampler(data.train, what.patch_size, what.batch, what.shift, what.seed, len(data.classes))
+    fixed = PatchSampler(
+        data.validation, what.patch_size, what.validation_patches, what.shift, what.seed, len(data.classes)
+    )
 
     def keep(name: str) -> None:
         save_weights(weights_of(state, what, data), folder / name)
@@ -85,6 +90,9 @@ def train(
         save_state(state, folder / "state.safetensors", identity)
         draw_curves(state.record, data.classes, folder / "curves.png")
 
+    if not chosen.resume:
+        for name in KEPT:  # weights of a run that is replaced would pass for this one's
+            (folder / name).unlink(missing_ok=True)
     write_log(state.record, folder / "log.jsonl")  # without steps that a killed run took after its checkpoint
     with Progress(f"train {folder.name}", what.steps, unit="step", enabled=None if progress else False) as bar:
         bar.advance(state.step)

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepfinder_dask.blocks import Box
 from deepfinder_dask.errors import FormatError, GeometryError, InputError, OutputExistsError, SettingsError
 from deepfinder_dask.networks import load_weights
 from deepfinder_dask.particles import Particles
 from deepfinder_dask.simulation import SimulationConfig, Species, TiltImaging, TomogramConfig, simulate
 from deepfinder_dask.simulation import read_config as read_simulation
+from deepfinder_dask.tomograms import Volume
 from deepfinder_dask.training import TrainSettings, read_config, train
 from deepfinder_dask.training.config import config_of
 from deepfinder_dask.training.data import open_data
@@ -112,6 +114,25 @@ def test_a_run_is_not_replaced_unasked(data, finished):
         train(data / "train.toml", finished)
 
 
+def test_nothing_of_a_replaced_run_stays(data, finished, tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    shutil.copytree(finished, tmp_path / "run")
+    monkeypatch.setattr("deepfinder_dask.training.verb.run", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(write_toml(data / "short.toml", steps=2), tmp_path / "run", overwrite=True)
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["log.jsonl"]
+
+
+def test_a_label_without_a_class_is_named(data, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    labels = Volume(tmp_path / "data" / "a_labels.zarr", "0")
+    labels.write(Box.whole(labels.space), np.full(labels.shape, 7, np.uint8))
+    with pytest.raises(FormatError, match=r"target of a holds label 7, but .* labels 1 to 2"):
+        train(tmp_path / "data" / "train.toml", tmp_path / "run", threads=1)
+
+
 def change_particles(data, folder, name, change):
     shutil.copytree(data, folder, dirs_exist_ok=True)
     particles = Particles.read(folder / f"{name}_particles.parquet")
@@ -157,8 +178,6 @@ def test_a_held_out_simulation_must_not_be_among_the_data(tmp_path, same):
 
 
 def test_grey_values_are_read_as_they_are_needed(data, monkeypatch):
-    from deepfinder_dask.tomograms import Volume
-
     def refuse(*_):
         raise AssertionError("opening must read no voxels")
 
