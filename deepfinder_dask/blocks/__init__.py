@@ -5,6 +5,6 @@ In: the shape of a volume, the core of a block, the halo that an algorithm needs
 """
 
 from deepfinder_dask.blocks.box import Box, Shape3, triple
-from deepfinder_dask.blocks.grid import Block, BlockGrid
+from deepfinder_dask.blocks.grid import BLOCK_MULTIPLE, Block, BlockGrid, asked_block
 
-__all__ = ["Block", "BlockGrid", "Box", "Shape3", "triple"]
+__all__ = ["BLOCK_MULTIPLE", "Block", "BlockGrid", "Box", "Shape3", "asked_block", "triple"]

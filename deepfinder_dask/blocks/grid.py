@@ -11,12 +11,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 
 from deepfinder_dask.blocks.box import Box, Shape3, triple
-from deepfinder_dask.errors import GeometryError
+from deepfinder_dask.errors import GeometryError, SettingsError
+
+BLOCK_MULTIPLE = 4
+"""Blocks that a user asks for are multiples of this many voxels."""
+
+
+def asked_block(value: object) -> Shape3:
+    """Block that a user asks for, in voxels (z, y, x), from one number or three.
+
+    Raises
+    ------
+    SettingsError
+        If it is not made of positive multiples of 4.
+    """
+    values = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,) * 3
+    whole = [v for v in values if isinstance(v, int) and v > 0 and v % BLOCK_MULTIPLE == 0]
+    if len(values) != 3 or len(whole) != 3:
+        raise SettingsError(
+            f"a block is three positive multiples of {BLOCK_MULTIPLE} voxels (z, y, x), such as 128,256,256, "
+            f"got {value!r}"
+        )
+    return triple(whole)
 
 
 @dataclass(frozen=True, slots=True)

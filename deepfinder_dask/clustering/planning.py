@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from deepfinder_dask.blocks import BlockGrid, Shape3, triple
-from deepfinder_dask.clustering.settings import BLOCK_MULTIPLE
+from deepfinder_dask.blocks import BLOCK_MULTIPLE, BlockGrid, Shape3, triple
 from deepfinder_dask.errors import SettingsError
 
 MIB = 1024**2

@@ -5,19 +5,16 @@ Light on purpose: nothing here imports more than the standard library.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from deepfinder_dask.blocks import asked_block
 from deepfinder_dask.errors import SettingsError
 
 Method = Literal["components"]
 """How voxels are grouped into particles."""
 Connectivity = Literal[6, 18, 26]
 """Which voxels are neighbours: those that share a face (6), also an edge (18), also a corner (26)."""
-
-BLOCK_MULTIPLE = 4
-"""Blocks that a user asks for are multiples of this many voxels, the same rule as in segmentation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +67,4 @@ class ClusterSettings:
         if self.memory is not None and self.memory < 1:
             raise SettingsError(f"expected a positive number of bytes of memory, got {self.memory}")
         if self.block is not None:
-            object.__setattr__(self, "block", _as_block(self.block))
-
-
-def _as_block(value: object) -> tuple[int, int, int]:
-    """Three positive multiples of 4, from one number or three."""
-    values = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,) * 3
-    whole = [v for v in values if isinstance(v, int) and v > 0 and v % BLOCK_MULTIPLE == 0]
-    if len(values) != 3 or len(whole) != 3:
-        raise SettingsError(
-            f"a block is three positive multiples of {BLOCK_MULTIPLE} voxels (z, y, x), such as 128,256,256, "
-            f"got {value!r}"
-        )
-    return whole[0], whole[1], whole[2]
+            object.__setattr__(self, "block", asked_block(self.block))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from deepfinder_dask.blocks import asked_block
 from deepfinder_dask.errors import SettingsError
 
 GIB = 1024**3
@@ -33,7 +34,7 @@ class SegmentSettings:
     """Replace the output if it exists."""
 
     def __post_init__(self) -> None:
-        if self.block is not None and (len(self.block) != 3 or any(n < 4 or n % 4 for n in self.block)):
-            raise SettingsError(f"expected a block of three positive multiples of 4 voxels (z, y, x), got {self.block}")
+        if self.block is not None:
+            object.__setattr__(self, "block", asked_block(self.block))
         if self.memory is not None and self.memory < 1:
             raise SettingsError(f"expected a positive number of bytes of memory, got {self.memory}")

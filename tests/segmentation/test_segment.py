@@ -13,7 +13,7 @@ from deepfinder_dask.errors import (
     VoxelSizeError,
     WeightsError,
 )
-from deepfinder_dask.segmentation import Segmentation, segment
+from deepfinder_dask.segmentation import Segmentation, SegmentSettings, segment
 from deepfinder_dask.segmentation.plan import plan_blocks
 from deepfinder_dask.segmentation.settings import GIB
 from deepfinder_dask.segmentation.store import create_outputs
@@ -177,9 +177,11 @@ def test_work_is_spread_over_workers():
     assert len(plan_blocks(4, shape, block=None, memory=8 * GIB, workers=2).grid) == 2
 
 
-@pytest.mark.parametrize("block", [(10, 16, 16), (0, 4, 4), (16, 16)])
-def test_blocks_that_cannot_be_are_refused(block):
-    from deepfinder_dask.segmentation import SegmentSettings
+def test_a_block_may_be_one_number():
+    assert SegmentSettings(block=64).block == (64, 64, 64)
 
+
+@pytest.mark.parametrize("block", [(10, 16, 16), (0, 4, 4), (16, 16), (64.0, 64, 64), 10])
+def test_blocks_that_cannot_be_are_refused(block):
     with pytest.raises(SettingsError, match="multiples of 4"):
         SegmentSettings(block=block)
