@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from deepfinder_dask.evaluation.matching import match
 from deepfinder_dask.evaluation.pairing import ClassPair, Source, pair_classes, pair_tomograms, read_both
 from deepfinder_dask.evaluation.result import UNMATCHED, Evaluation, Score
 from deepfinder_dask.evaluation.settings import EvaluateSettings, Tolerance
+from deepfinder_dask.execution import options_to_settings
 from deepfinder_dask.particles.classes import read_classes
 from deepfinder_dask.particles.table import Particles
 
@@ -45,7 +45,7 @@ def evaluate(truth: Source, found: Source, settings: EvaluateSettings | None = N
     VoxelSizeError
         Voxels are counted, and their size is unknown.
     """
-    chosen = _resolve(settings or EvaluateSettings(), options)
+    chosen = options_to_settings(EvaluateSettings, settings, options)
     tolerance = Tolerance.parse(chosen.tolerance)
     known = read_classes(chosen.classes) if chosen.classes is not None else ()
     true, seen = read_both(truth, found, chosen, known)
@@ -92,14 +92,6 @@ def evaluate(truth: Source, found: Source, settings: EvaluateSettings | None = N
         tolerance=chosen.tolerance,
         notes=tuple(notes + _left_out(true, seen, [pair for pair in every if pair.kind == "structure"])),
     )
-
-
-def _resolve(settings: EvaluateSettings, options: dict[str, Any]) -> EvaluateSettings:
-    known = [field.name for field in fields(settings)]
-    for name in options:
-        if name not in known:
-            raise SettingsError(f"no option {name!r}; the options are {known}")
-    return replace(settings, **options)
 
 
 def _score(counts: NDArray[np.int64]) -> Score:

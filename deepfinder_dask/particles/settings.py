@@ -5,10 +5,8 @@ Light on purpose: nothing here imports more than the standard library.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypeVar
-
-from deepfinder_dask.errors import SettingsError
+from dataclasses import dataclass
+from typing import Any, Literal
 
 FormatName = Literal["auto", "parquet", "csv", "deepfinder_xml", "relion5", "copick"]
 """A format by name; ``auto`` goes by the name of the file, and on reading by its content too."""
@@ -63,22 +61,7 @@ class ImportSettings:
     session: str | None = None
     """copick: read the picks of this session only."""
 
-
-S = TypeVar("S", ExportSettings, ImportSettings)
-
-
-def resolve(settings: S, options: dict[str, Any]) -> S:
-    """Settings with single options replaced.
-
-    Raises
-    ------
-    SettingsError
-        There is no such option.
-    """
-    if isinstance(options.get("tomograms"), str):
-        options = {**options, "tomograms": (options["tomograms"],)}
-    known = [field.name for field in fields(settings)]
-    for name in options:
-        if name not in known:
-            raise SettingsError(f"no option {name!r}; the options are {known}")
-    return replace(settings, **options)
+    def __post_init__(self) -> None:
+        names: Any = self.tomograms
+        if isinstance(names, str):
+            object.__setattr__(self, "tomograms", (names,))

@@ -261,7 +261,7 @@ def test_formats_by_name_and_by_suffix(tmp_path):
         format_named("imod")
     with pytest.raises(SettingsError, match="suffix"):
         write_particles(FIXED, tmp_path / "particles.xyz")
-    with pytest.raises(SettingsError, match="no option 'colour'"):
+    with pytest.raises(SettingsError, match="unknown option 'colour'"):
         write_particles(FIXED, tmp_path / "particles.csv", colour="red")
 
 

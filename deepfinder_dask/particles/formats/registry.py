@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfinder_dask.errors import FormatError, InputError, SettingsError
+from deepfinder_dask.execution import options_to_settings
 from deepfinder_dask.particles.classes import ParticleClass, check_classes, read_classes
 from deepfinder_dask.particles.files import refuse_existing
 from deepfinder_dask.particles.formats.base import Hints, ParticleFormat
@@ -15,7 +16,7 @@ from deepfinder_dask.particles.formats.csv import CsvFormat
 from deepfinder_dask.particles.formats.deepfinder_xml import DeepFinderXmlFormat
 from deepfinder_dask.particles.formats.parquet import ParquetFormat
 from deepfinder_dask.particles.formats.relion5 import Relion5Format
-from deepfinder_dask.particles.settings import ExportSettings, ImportSettings, resolve
+from deepfinder_dask.particles.settings import ExportSettings, ImportSettings
 from deepfinder_dask.particles.table import Particles
 
 FORMATS: tuple[ParticleFormat, ...] = (
@@ -125,7 +126,7 @@ def read_particles(
     """
     if isinstance(path, Particles):
         return path
-    chosen = resolve(settings or ImportSettings(), options)
+    chosen = options_to_settings(ImportSettings, settings, options)
     given = classes if classes is not None else chosen.classes
     known = read_classes(given) if isinstance(given, (str, Path)) else check_classes(given or ())
     path = Path(path)
@@ -174,7 +175,7 @@ def write_particles(
     VoxelSizeError, GeometryError
         The format needs a voxel size or shape that is unknown.
     """
-    chosen = resolve(settings or ExportSettings(), options)
+    chosen = options_to_settings(ExportSettings, settings, options)
     path = Path(path)
     name = format or chosen.format
     writer = format_for_output(path) if name == "auto" else format_named(name)
@@ -226,7 +227,7 @@ def import_particles(
     Particles
         What was read; errors as those of :func:`read_particles` and :func:`write_particles`.
     """
-    chosen = resolve(settings or ImportSettings(), options)
+    chosen = options_to_settings(ImportSettings, settings, options)
     if output is not None:
         refuse_existing([Path(output)], chosen.overwrite)
     particles = read_particles(source, settings=chosen)
