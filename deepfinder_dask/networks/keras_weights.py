@@ -86,7 +86,7 @@ def _read_state(source: Path) -> tuple[dict[str, Tensor], int]:
             found: dict[str, np.ndarray] = {}
 
             def visit(name: str, node: object) -> None:
-                if isinstance(node, h5py.Dataset):
+                if isinstance(node, h5py.Dataset) and _leaf(name) in ("kernel", "bias"):
                     found[name] = node[()]
 
             stream.get("model_weights", stream).visititems(visit)

@@ -139,6 +139,10 @@ def test_keras_files_of_other_networks_are_refused(tmp_path):
         stream["dense/dense/bias:0"] = np.zeros(4, np.float32)
     with pytest.raises(WeightsError, match="another architecture"):
         import_keras_weights(path)
+    with h5py.File(path, "w") as stream:  # a tomogram larger than any memory, never written
+        stream.create_dataset("volume", shape=(1 << 16, 1 << 12, 1 << 12), dtype="f4", chunks=(1, 1024, 1024))
+    with pytest.raises(WeightsError, match="another architecture"):
+        import_keras_weights(path)
     path.write_bytes(b"nothing")
     with pytest.raises(WeightsError, match="damaged or other"):
         import_keras_weights(path)
