@@ -44,7 +44,8 @@ def simulate(
     For each tomogram ``NAME`` the folder gets ``NAME.zarr`` (float32, dark particles, tilt axis y, beam z),
     ``NAME_labels.zarr`` (true class of each voxel, uint8), ``NAME_instances.zarr`` (number of the particle, uint32,
     from 1 in the order of the table) and ``NAME_particles.parquet`` (true centres and orientations); and once
-    ``classes.toml``. Each tomogram is made in memory, one after another: 4 volumes of its size at most.
+    ``classes.toml``. Each tomogram is made in memory, one after another: at most 4 volumes of its size and 5 of its
+    tilt series.
 
     Parameters
     ----------
