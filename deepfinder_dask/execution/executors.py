@@ -13,6 +13,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -54,7 +55,7 @@ class Executor(Protocol):
         Raises
         ------
         PartialFailure
-            If a worker died on an item; the item is named.
+            If a worker died on an item, or the scheduler went away; the item is named.
         """
         ...
 
@@ -131,6 +132,11 @@ class DaskExecutor:
                 f"{label}: workers died at item {index} or one computed beside it, most often for lack of memory: "
                 "use smaller blocks or fewer workers"
             ) from error
+        except CancelledError as error:
+            raise PartialFailure(
+                f"{label}: the scheduler dropped item {index}, most often because it was stopped or the connection "
+                "was lost: run the same command again"
+            ) from error
 
 
 class _Carrier:
@@ -175,6 +181,7 @@ def open_executor(workers: int | None = None, scheduler: str | None = None) -> I
         yield SerialExecutor()
         return
 
+    import dask
     from distributed import Client, LocalCluster
 
     if scheduler is not None:
@@ -188,8 +195,11 @@ def open_executor(workers: int | None = None, scheduler: str | None = None) -> I
         with client:
             yield DaskExecutor(client)
         return
-    threads = max(1, (os.cpu_count() or 1) // (workers or 1))
-    with _deaf_to_interrupts():
+    threads = str(max(1, (os.cpu_count() or 1) // (workers or 1)))
+    share = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
+    # A worker first runs the imports of the user's script, so that libraries must find their share before that.
+    early = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in share.items()}
+    with _deaf_to_interrupts(), dask.config.set(early):
         cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -198,7 +208,7 @@ def open_executor(workers: int | None = None, scheduler: str | None = None) -> I
             host="127.0.0.1",
             memory_limit=0,
             silence_logs=logging.CRITICAL,  # what fails comes back as an exception
-            env={name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
+            env=share,
         )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield DaskExecutor(client)

@@ -135,6 +135,31 @@ def test_executors_that_cannot_be_are_refused():
         pass
 
 
+def test_work_dropped_by_the_scheduler_is_told_in_one_line(cluster):
+    from distributed import Future
+
+    with pytest.raises(PartialFailure, match=r"dropped: the scheduler dropped item \d+"):  # noqa: PT012  # a loop
+        for _ in cluster.run(partial(scaled, 1), ITEMS, label="dropped"):
+            cluster.client.cancel([Future(key, cluster.client) for key in list(cluster.client.futures)])
+
+
+def test_workers_of_a_script_that_imports_torch_share_out_the_cores(tmp_path):
+    """A worker runs the script's imports before anything else."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import torch\n"
+        "from deepfinder_dask.execution import open_executor\n"
+        "def threads(_):\n"
+        "    return torch.get_num_threads()\n"
+        "if __name__ == '__main__':\n"
+        "    with open_executor(workers=1) as executor:\n"
+        "        print(list(executor.run(threads, [0], label='threads')))\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == f"[(0, {os.cpu_count()})]"
+
+
 @pytest.mark.parametrize("address", ["nowhere", "tcp://127.0.0.1:x"])
 def test_an_address_that_cannot_be_one_is_refused_at_once(address):
     script = f"from deepfinder_dask.execution import open_executor\nwith open_executor(scheduler={address!r}): pass"
