@@ -28,10 +28,14 @@ def failing(item):
 
 
 def touching(folder, item):
-    if item == 0:
+    """Fails for the item that comes first, whichever that is."""
+    try:
+        (folder / "first").touch(exist_ok=False)
+    except FileExistsError:
+        time.sleep(0.3)
+        (folder / str(item)).touch()
+    else:
         raise SettingsError("the first item cannot work")
-    time.sleep(0.3)
-    (folder / str(item)).touch()
 
 
 def deadly(item):
