@@ -105,7 +105,7 @@ def build_scene(
     Raises
     ------
     SettingsError
-        If the particles do not fit.
+        If the particles do not fit, or are smaller than a voxel.
     """
     density = np.zeros(shape, dtype=np.float32)
     labels = np.zeros(shape, dtype=np.uint8)
@@ -117,6 +117,8 @@ def build_scene(
         rotation = random_rotation(rng)
         fraction = rng.uniform(-0.5, 0.5, size=3)
         distance = sampled_distance(phantom, rotation, fraction, voxel_size, gap)
+        if not np.any(distance <= 0):
+            raise SettingsError(f"{name} falls between the voxels of {voxel_size:g} Å: use a smaller voxel_size")
         corner = _free_corner(distance < gap, instances, rng)
         if corner is None:
             raise SettingsError(

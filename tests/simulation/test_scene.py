@@ -80,6 +80,11 @@ def test_a_full_scene_is_refused_with_the_fix(shape, count):
         build_scene([("ring", 1, RING, count)], shape, VOXEL, 40.0, np.random.default_rng(0))
 
 
+def test_particles_smaller_than_a_voxel_are_refused():
+    with pytest.raises(SettingsError, match="ring falls between the voxels of 2000 Å: use a smaller voxel_size"):
+        build_scene([("ring", 1, RING, 1)], (40, 40, 40), 2000.0, 0.0, np.random.default_rng(0))
+
+
 def test_an_empty_scene_is_fine():
     empty = build_scene([("ring", 1, RING, 0)], (16, 16, 16), VOXEL, 0.0, np.random.default_rng(0))
     assert not empty.density.any()
