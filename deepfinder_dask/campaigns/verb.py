@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import warnings
@@ -22,7 +23,16 @@ from deepfinder_dask.particles.files import atomic_write
 from deepfinder_dask.segmentation import Segmentation, SegmentSettings, segment
 from deepfinder_dask.segmentation.verb import check_match
 from deepfinder_dask.tomograms import ConvertSettings, Tomogram, convert, is_finished, open_image
-from deepfinder_dask.tomograms.location import base_name, exists, is_inside, is_remote, normalise
+from deepfinder_dask.tomograms.location import (
+    ROOT_METADATA,
+    base_name,
+    exists,
+    is_inside,
+    is_remote,
+    is_zarr,
+    normalise,
+    read_key,
+)
 from deepfinder_dask.tomograms.sources import split_dataset
 from deepfinder_dask.tomograms.storage import discard
 from deepfinder_dask.viewing import write_pictures
@@ -224,6 +234,9 @@ def _origin(file: str, source: str, weights: Weights, settings: LocateSettings) 
     """What the results follow from: steps finished from the same origin need not be done again."""
     facts: dict[str, Any] = {"tomogram": source, "weights": weights.sha256}
     facts["classes"] = [c.to_dict() for c in weights.classes]
+    if is_zarr(file):
+        metadata = b"\0".join(read_key(file, key) or b"" for key in ROOT_METADATA)
+        facts["metadata"] = hashlib.sha256(metadata).hexdigest()
     if not is_remote(file):
         root = Path(file, "zarr.json")
         status = (root if root.is_file() else Path(file)).stat()

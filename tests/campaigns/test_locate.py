@@ -20,7 +20,7 @@ from deepfinder_dask.errors import FormatError, InputError, OutputExistsError, S
 from deepfinder_dask.evaluation import evaluate
 from deepfinder_dask.networks import import_keras_weights
 from deepfinder_dask.particles import ParticleClass, Particles, read_particles
-from deepfinder_dask.tomograms import Tomogram
+from deepfinder_dask.tomograms import Tomogram, convert
 
 
 @pytest.fixture(scope="session")
@@ -258,6 +258,17 @@ def test_a_folder_stays_usable_after_a_failure_in_it(golden, results, tmp_path):
     with pytest.raises(FormatError, match="truncated"):
         locate(tmp_path / "broken.mrc", weights, results, overwrite=True)
     locate(tmp_path / "t.mrc", weights, results)
+
+
+def test_another_tomogram_at_the_same_url_is_other_work(golden, tmp_path):
+    url = "memory://campaigns/t.zarr"
+    origins = []
+    for shape in ((40, 44, 48), (44, 40, 48)):
+        small_mrc(tmp_path / f"{shape[0]}.mrc", shape)
+        convert(tmp_path / f"{shape[0]}.mrc", url, overwrite=True)
+        origins.append([verb._origin(url, url, golden[1], verb.LocateSettings()) for _ in range(2)])
+    assert origins[0][0] == origins[0][1]
+    assert origins[0][0] != origins[1][0]
 
 
 def test_half_files_of_others_are_safe(golden, tmp_path):
