@@ -195,7 +195,7 @@ def open_executor(workers: int | None = None, scheduler: str | None = None) -> I
         with client:
             yield DaskExecutor(client)
         return
-    threads = str(max(1, (os.cpu_count() or 1) // (workers or 1)))
+    threads = str(max(1, _cores() // (workers or 1)))
     share = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
     # A worker first runs the imports of the user's script, so that libraries must find their share before that.
     early = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in share.items()}
@@ -212,6 +212,11 @@ def open_executor(workers: int | None = None, scheduler: str | None = None) -> I
         )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield DaskExecutor(client)
+
+
+def _cores() -> int:
+    """Cores that this process may use, which a batch system may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_address(address: str) -> None:

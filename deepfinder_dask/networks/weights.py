@@ -65,6 +65,8 @@ class Weights:
                     f"included) has {wanted.get(name, 'no')} for {name!r}, found {found.get(name, 'none')}"
                 )
         for name, values in self.state.items():
+            if values.dtype != torch.float32:
+                raise WeightsError(f"expected float32 weights, found {values.dtype} in {name!r}: convert them first")
             if not torch.isfinite(values).all():
                 raise WeightsError(f"the weights hold values that are not finite, in {name!r}: train them again")
 

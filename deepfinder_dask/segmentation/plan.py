@@ -15,7 +15,7 @@ from deepfinder_dask.networks.cost import BYTES, axis_extents, multiply_adds, pe
 from deepfinder_dask.networks.unet import INPUT, deepfinder_program
 from deepfinder_dask.segmentation.settings import GIB
 
-PROCESS_BYTES = GIB // 2
+PROCESS_BYTES = GIB * 5 // 8
 """Memory of a worker beside its block: Python, torch and libraries."""
 MAX_PARTS = 24
 """Most parts that an axis is cut into when looking for the best block."""

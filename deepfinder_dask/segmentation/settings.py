@@ -21,7 +21,7 @@ class SegmentSettings:
     block: tuple[int, int, int] | None = None
     """What one block writes, in voxels (z, y, x), multiples of 4; by default the least work that fits the memory."""
     memory: int | None = None
-    """Memory that one worker may use, in bytes: decides the block; by default 4 GiB."""
+    """Memory that one worker (each thread of it) may use, in bytes: decides the block; by default 4 GiB."""
     workers: int | None = None
     """Local worker processes; by default this process does the work, on all its cores."""
     scheduler: str | None = None

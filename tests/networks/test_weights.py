@@ -127,6 +127,9 @@ def test_weights_must_fit_their_classes(weights):
         Weights(state=weights.state, classes=CLASSES[:2], voxel_size=10)
     with pytest.raises(WeightsError, match="without gaps"):
         Weights(state=weights.state, classes=(ParticleClass("a", 2),), voxel_size=10)
+    half = {**weights.state, "convs.mid_1.bias": torch.zeros(48, dtype=torch.bfloat16)}
+    with pytest.raises(WeightsError, match=r"expected float32 weights, found torch\.bfloat16"):
+        Weights(state=half, classes=CLASSES, voxel_size=10)
     bad = {**weights.state, "convs.mid_1.bias": torch.full((48,), torch.nan)}
     with pytest.raises(WeightsError, match="not finite"):
         Weights(state=bad, classes=CLASSES, voxel_size=10)
