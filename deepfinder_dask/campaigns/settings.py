@@ -28,7 +28,7 @@ class LocateSettings(ClusterSettings, SegmentSettings, ConvertSettings):
     block: tuple[int, int, int] | None = None
     """Voxels computed at a time, z, y, x, multiples of 4; by default the least work that fits the memory."""
     memory: int | None = None
-    """Memory that one worker may use, in bytes: decides the blocks; by default 4 GiB."""
+    """Memory that one worker (each thread of it) may use, in bytes: decides the blocks; by default 4 GiB."""
     workers: int | None = None
     """Local worker processes; by default this process does the work, on all its cores."""
     scheduler: str | None = None
