@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING, Any
 from deepfinder_dask.networks.settings import ImportWeightsSettings
 
 if TYPE_CHECKING:
+    from deepfinder_dask.networks.inference import (
+        NUMERICS,
+        Inference,
+        Precision,
+        bf16_supported,
+        machine_kind,
+        prepare,
+    )
     from deepfinder_dask.networks.keras_weights import import_keras_weights
     from deepfinder_dask.networks.regions import derive_halo, forward_core, needed_regions, padded_shape
     from deepfinder_dask.networks.unet import DIVISOR, UNet
     from deepfinder_dask.networks.weights import Weights, load_weights, resolve_weights, save_weights
 
 _HOMES = {
+    **dict.fromkeys(("NUMERICS", "Inference", "Precision", "bf16_supported", "machine_kind", "prepare"), "inference"),
     "import_keras_weights": "keras_weights",
     **dict.fromkeys(("derive_halo", "forward_core", "needed_regions", "padded_shape"), "regions"),
     **dict.fromkeys(("DIVISOR", "UNet"), "unet"),
@@ -26,15 +35,21 @@ _HOMES = {
 
 __all__ = [
     "DIVISOR",
+    "NUMERICS",
     "ImportWeightsSettings",
+    "Inference",
+    "Precision",
     "UNet",
     "Weights",
+    "bf16_supported",
     "derive_halo",
     "forward_core",
     "import_keras_weights",
     "load_weights",
+    "machine_kind",
     "needed_regions",
     "padded_shape",
+    "prepare",
     "resolve_weights",
     "save_weights",
 ]
