@@ -1,14 +1,16 @@
 # Every target sets up .venv/ by itself; all it needs is Python 3.11 or newer with venv and pip.
 #   make PYTHON=python3.12 …   another interpreter
 #   make test ARGS="-k evaluate"   options for pytest
+#   make peers PEERS_PYTHON=…      another Python 3.11 for the peers
 
 PYTHON ?= python3
+PEERS_PYTHON ?= python3.11
 ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format bench weights clean
+.PHONY: help setup demo test test-slow lint format bench peers weights clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +48,15 @@ format: $(STAMP) ## put all files into the project's style
 
 bench: $(STAMP) ## measure, and say on what machine
 	@for script in benchmarks/*.py; do echo "$(BIN)/python $$script"; $(BIN)/python $$script || exit 1; done
+
+peers: .venv-peers/.installed ## make .venv-peers/ with the original DeepFinder, for the benchmarks (Python 3.11)
+
+.venv-peers/.installed: benchmarks/peers.txt
+	@$(PEERS_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	  { echo 'error: the peers need Python 3.11; name it with make peers PEERS_PYTHON=…' >&2; exit 1; }
+	$(PEERS_PYTHON) -m venv --clear .venv-peers
+	.venv-peers/bin/python -m pip install -qq --no-deps -r benchmarks/peers.txt
+	@touch $@
 
 weights: $(STAMP) ## train the demo's weights anew (an hour or more)
 	$(BIN)/deepfinder simulate training -o weights-run/scenes --overwrite
