@@ -1,11 +1,32 @@
-"""Execution of block functions, with progress.
+"""Execution of block functions: in this process, on local workers, on any Dask cluster, with the same bytes.
 
-In: a function and the items it is applied to. Out: its results, in the order of completion. The same functions run in
-this process, on local worker processes or on any Dask cluster, and give the same bytes.
+In: a function and the items it is applied to. Out: its results, in the order of completion; a ledger of what is
+finished; and how far it is.
+
+``open_executor`` gives an :class:`Executor`; its ``run`` applies a function to items. A function that wants its reading
+and writing to overlap with computing says so (``in_flight``) and hands what it computes to :func:`compute`, the one
+compute thread of a process. A :class:`Ledger` keeps what is finished, so that a killed run can go on.
 """
 
-from deepfinder_dask.execution.executors import DaskExecutor, Executor, SerialExecutor, open_executor
+from deepfinder_dask.execution.computing import check_interrupt, compute, computing_cores
+from deepfinder_dask.execution.executors import DaskExecutor, open_executor
+from deepfinder_dask.execution.in_process import SerialExecutor
+from deepfinder_dask.execution.ledger import Ledger
 from deepfinder_dask.execution.options import options_to_settings
 from deepfinder_dask.execution.progress import Progress, silence
+from deepfinder_dask.execution.protocol import Executor, Failure
 
-__all__ = ["DaskExecutor", "Executor", "Progress", "SerialExecutor", "open_executor", "options_to_settings", "silence"]
+__all__ = [
+    "DaskExecutor",
+    "Executor",
+    "Failure",
+    "Ledger",
+    "Progress",
+    "SerialExecutor",
+    "check_interrupt",
+    "compute",
+    "computing_cores",
+    "open_executor",
+    "options_to_settings",
+    "silence",
+]

@@ -8,66 +8,25 @@ only a window of submitted tasks.
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deepfinder_dask.errors import InputError, PartialFailure, SettingsError
+from deepfinder_dask.execution.computing import CORES, own_cores
+from deepfinder_dask.execution.in_process import SerialExecutor
+from deepfinder_dask.execution.protocol import Attempt, Executor, Failure, ends_the_run, reason_of
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class Executor(Protocol):
-    """Runs one function over many items."""
-
-    @property
-    def workers(self) -> int:
-        """How many items are worked on at once."""
-        ...
-
-    def run(self, function: Callable[[T], R], items: Sequence[T], *, label: str) -> Iterator[tuple[int, R]]:
-        """Apply ``function`` to every item.
-
-        Parameters
-        ----------
-        function : callable
-            Takes one item and returns kilobytes; picklable, as are the items.
-        items : sequence
-            The work.
-        label : str
-            What the work is, for dashboards and errors.
-
-        Yields
-        ------
-        (int, result)
-            Index of the item and its result, in the order of completion.
-
-        Raises
-        ------
-        PartialFailure
-            If a worker died on an item, or the scheduler went away; the item is named.
-        """
-        ...
-
-
-class SerialExecutor:
-    """One item after the other, in this process."""
-
-    workers = 1
-
-    def run(self, function: Callable[[T], R], items: Sequence[T], *, label: str) -> Iterator[tuple[int, R]]:
-        """Apply ``function`` to every item, in order (see :class:`Executor`)."""
-        return ((index, function(item)) for index, item in enumerate(items))
 
 
 class DaskExecutor:
@@ -90,7 +49,20 @@ class DaskExecutor:
         """Worker threads known to the scheduler now."""
         return max(1, sum(int(n) for n in self.client.nthreads().values()))
 
-    def run(self, function: Callable[[T], R], items: Sequence[T], *, label: str) -> Iterator[tuple[int, R]]:
+    def ask(self, function: Callable[[], R]) -> dict[str, R]:
+        """Call a function once in every worker process (see :class:`Executor`)."""
+        answers: dict[str, R] = self.client.run(function)
+        return answers
+
+    def run(
+        self,
+        function: Callable[[T], R],
+        items: Sequence[T],
+        *,
+        label: str,
+        failures: list[Failure] | None = None,
+        among: Collection[str] | None = None,
+    ) -> Iterator[tuple[int, R]]:
         """Apply ``function`` to every item (see :class:`Executor`)."""
         from distributed import as_completed
 
@@ -112,8 +84,15 @@ class DaskExecutor:
         try:
             for future in queue:
                 index, _ = submitted.pop(future.key)
-                yield index, self._result(future, label, index)
+                with Attempt() as attempt:
+                    result = self._result(future, label, index)
                 future.release()
+                if attempt.error is None:
+                    yield index, result
+                elif failures is None or ends_the_run(attempt.error):
+                    raise attempt.error
+                else:
+                    failures.append(Failure(index, reason_of(attempt.error)))
                 following = next(waiting, None)
                 if following is not None:
                     queue.add(submit(following))
@@ -151,7 +130,9 @@ def _call(carrier: _Carrier, item: Any) -> Any:
 
 
 @contextmanager
-def open_executor(workers: int | None = None, scheduler: str | None = None) -> Iterator[Executor]:
+def open_executor(
+    workers: int | None = None, scheduler: str | None = None, *, gpus: bool = False
+) -> Iterator[Executor]:
     """Executor for a number of local processes, for a running cluster, or for this process.
 
     Parameters
@@ -160,6 +141,8 @@ def open_executor(workers: int | None = None, scheduler: str | None = None) -> I
         Start this many local worker processes; the cores are shared out between them.
     scheduler : str, optional
         Address of a running Dask scheduler, such as ``tcp://host:8786``.
+    gpus : bool
+        Start one local worker process for each GPU, or for ``workers`` of them.
 
     Yields
     ------
@@ -195,8 +178,8 @@ def open_executor(workers: int | None = None, scheduler: str | None = None) -> I
         with client:
             yield DaskExecutor(client)
         return
-    threads = str(max(1, _cores() // (workers or 1)))
-    share = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
+    threads = str(max(1, own_cores() // (workers or 1)))
+    share = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", CORES), threads)
     # A worker first runs the imports of the user's script, so that libraries must find their share before that.
     early = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in share.items()}
     with _deaf_to_interrupts(), dask.config.set(early):
@@ -212,11 +195,6 @@ def open_executor(workers: int | None = None, scheduler: str | None = None) -> I
         )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield DaskExecutor(client)
-
-
-def _cores() -> int:
-    """Cores that this process may use, which a batch system may have limited."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_address(address: str) -> None:
