@@ -8,10 +8,11 @@ and writing to overlap with computing says so (``in_flight``) and hands what it 
 compute thread of a process. A :class:`Ledger` keeps what is finished, so that a killed run can go on.
 """
 
+from deepfinder_dask.execution.cluster import DaskExecutor
 from deepfinder_dask.execution.computing import check_interrupt, compute, computing_cores
-from deepfinder_dask.execution.executors import DaskExecutor, open_executor
 from deepfinder_dask.execution.in_process import SerialExecutor
 from deepfinder_dask.execution.ledger import Ledger
+from deepfinder_dask.execution.opening import open_executor
 from deepfinder_dask.execution.options import options_to_settings
 from deepfinder_dask.execution.progress import Progress, silence
 from deepfinder_dask.execution.protocol import Executor, Failure

@@ -1,0 +1,362 @@
+"""Items on the workers of a Dask cluster: a window of small batches, collected and released as they are done.
+
+There are no edges between items, so a cluster never holds their data, and a scheduler never more than the window. Items
+are sent one a task at first, and up to sixteen where they turn out to be quick. When a worker dies, the items
+it may have died of are run again, each alone in the cluster; one that kills a worker again is given up.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from itertools import islice
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from deepfinder_dask.errors import PartialFailure
+from deepfinder_dask.execution.batches import Done, Parcel, Work, run_batch
+from deepfinder_dask.execution.protocol import Failure, calls_in_flight, resource_of
+from deepfinder_dask.execution.workforce import Workforce
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+LARGEST_BATCH = 16
+"""Items a task, at most."""
+TASK_SECONDS = 0.05
+"""A task is given as many items as take about so long."""
+SLOW = 0.5
+"""Seconds from which on an item counts as slow: few are then sent ahead, since those sent to a worker that dies count
+as suspects."""
+PATIENCE = 2.0
+"""Seconds between two looks at the workers while nothing comes back."""
+RESENT = 3
+"""How often the function is sent again because the worker that took it died."""
+DEADLY = "killed its worker twice, most often for lack of memory: use smaller blocks or fewer workers"
+
+
+class DaskExecutor:
+    """Items on the workers of a Dask cluster, a window of them submitted at a time.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connection to the scheduler.
+    tasks_ahead : int
+        Tasks submitted for each call that may be under way, where items are quick.
+    """
+
+    def __init__(self, client: Client, tasks_ahead: int = 4) -> None:
+        self.client = client
+        self.tasks_ahead = tasks_ahead
+
+    @property
+    def workers(self) -> int:
+        """Worker processes known to the scheduler now."""
+        return max(1, len(self.client.nthreads()))
+
+    def ask(self, function: Callable[[], R]) -> dict[str, R]:
+        """Call a light function once in every worker process (see :class:`Executor`); wait for the first worker."""
+        if not self.client.nthreads():
+            self.client.submit(int, key=f"deepfinder_hello-{secrets.token_hex(8)}", pure=False).result()
+        answers: dict[str, Any] = self.client.run(function, on_error="return")
+        here = self.client.nthreads()
+        lost = [address for address, answer in answers.items() if isinstance(answer, OSError) and address not in here]
+        for answer in answers.values():
+            if isinstance(answer, Exception) and not lost:
+                raise answer
+        return {address: answer for address, answer in answers.items() if address not in lost}
+
+    def run(
+        self,
+        function: Callable[[T], R],
+        items: Sequence[T],
+        *,
+        label: str,
+        failures: list[Failure] | None = None,
+        among: Collection[str] | None = None,
+    ) -> Iterator[tuple[int, R]]:
+        """Apply ``function`` to every item (see :class:`Executor`)."""
+        run = _Run(self.client, self.tasks_ahead, function, items, label, failures, among)
+        try:
+            yield from run.results()
+        finally:
+            run.release()
+
+
+@dataclass
+class _Batch:
+    """Items of one task."""
+
+    indices: list[int]
+    """Their places."""
+    future: Future[Any]
+    """The task."""
+    addresses: frozenset[str] | None
+    """The only workers that may take it."""
+    alone: bool
+    """Whether nothing else of the run is under way."""
+
+
+class _Run:
+    """One call of :meth:`DaskExecutor.run`."""
+
+    def __init__(
+        self,
+        client: Client,
+        tasks_ahead: int,
+        function: Callable[[Any], Any],
+        items: Sequence[Any],
+        label: str,
+        failures: list[Failure] | None,
+        among: Collection[str] | None,
+    ) -> None:
+        self.client = client
+        self.tasks_ahead = tasks_ahead
+        self.items = items
+        self.label = label
+        self.failures = failures
+        # No key is ever used again: a scheduler that still holds a result answers with it instead of computing.
+        self.token = secrets.token_hex(8)
+        self.group = group_name(label)
+        self.sent = 0
+        in_flight = calls_in_flight(function) if hasattr(function, "in_flight") else None
+        self.work = Work(self.token, function, in_flight, collect=failures is not None)
+        self.workforce = Workforce(client, in_flight, resource_of(function), among)
+        self.carrier: Future[Any] | None = None
+        self.carriers = 0
+        self.fresh = iter(range(len(items)))
+        self.left = len(items)  # not yet submitted for the first time
+        self.again: deque[int] = deque()
+        self.suspects: deque[int] = deque()
+        self.under_way: dict[str, _Batch] = {}
+        self.done: SimpleQueue[str] = SimpleQueue()
+        self.seconds: float | None = None
+        self.size = 1
+
+    def results(self) -> Iterator[tuple[int, Any]]:
+        """Index and result of every item, in the order of completion."""
+        self._fill()
+        while self.under_way:
+            found: list[tuple[int, Any]] = []
+            for batch, done in self._finished():
+                if done is None:
+                    self._lost(batch)
+                    continue
+                self._learn(batch, done)
+                found += done.results
+            self._fill()
+            yield from found
+
+    def release(self) -> None:
+        """Take back what was not begun; what was ends at its next check."""
+        futures = [batch.future for batch in self.under_way.values()]
+        self.under_way.clear()
+        if self.client.status == "running" and futures:
+            self.client.cancel(futures)
+        if self.carrier is not None:
+            self.carrier.release()
+            self.carrier = None
+
+    def _fill(self) -> None:
+        """Submit what the window has room for."""
+        self._send_stranded()
+        while True:
+            window = self._window()
+            isolating = self.suspects and (len(self.suspects) > window or not (self.left or self.again))
+            if isolating:
+                if not self.under_way:
+                    self._submit([self.suspects.popleft()], alone=True)
+                return
+            if len(self.under_way) >= window or any(batch.alone for batch in self.under_way.values()):
+                return
+            indices = self._take()
+            if not indices:
+                return
+            self._submit(indices)
+
+    def _window(self) -> int:
+        """Tasks that may be submitted."""
+        lanes = self.workforce.lanes
+        if self.seconds is not None and self.seconds < SLOW:
+            return lanes * self.tasks_ahead
+        return lanes + self.workforce.processes
+
+    def _take(self) -> list[int]:
+        """Items of the next task."""
+        if self.again:
+            return [self.again.popleft()]
+        # Few items still spread over all workers.
+        size = max(1, min(self.size, math.ceil(self.left / (2 * self.workforce.lanes))))
+        indices = list(islice(self.fresh, size))
+        self.left -= len(indices)
+        return indices
+
+    def _submit(self, indices: list[int], *, alone: bool = False) -> None:
+        items = [self.items[index] for index in indices]
+        numbers = sorted({getattr(items[0], "number", indices[0]), getattr(items[-1], "number", indices[-1])})
+        self.sent += 1
+        key = f"{self.group}-{'..'.join(map(str, numbers))}-{self.token}-{self.sent}"
+        addresses = self.workforce.addresses
+        future = self.client.submit(
+            run_batch,
+            self._carrier(),
+            Parcel(indices, items),
+            key=key,
+            pure=False,
+            workers=None if addresses is None else sorted(addresses),
+            resources=self.workforce.resources,
+        )
+        self.under_way[key] = _Batch(indices, future, addresses, alone)
+        future.add_done_callback(_Bell(self.done))
+
+    def _carrier(self) -> Future[Any]:
+        """The task that keeps the function, which may be large beside an item (it carries weights).
+
+        Unlike scattered data, it is made again when the workers that hold it die.
+        """
+        if self.carrier is None or self.carrier.status in ("error", "cancelled"):
+            self.carriers += 1
+            if self.carriers > RESENT:
+                raise PartialFailure(
+                    f"{self.label}: workers die of taking the function, most often for lack of memory: use fewer"
+                )
+            addresses = self.workforce.addresses
+            self.carrier = self.client.submit(
+                _keep,
+                _Sealed(self.work),
+                key=f"{self.group}-function-{self.token}-{self.carriers}",
+                pure=False,
+                workers=None if addresses is None else sorted(addresses),
+            )
+        return self.carrier
+
+    def _finished(self) -> list[tuple[_Batch, Done | None]]:
+        """Batches that came back, at least one; None stands for a worker that died.
+
+        Raises
+        ------
+        PartialFailure
+            If the scheduler dropped one.
+        Exception
+            What an item raised, where that ends the run.
+        """
+        keys = [self._wait()]
+        while not self.done.empty():
+            keys.append(self.done.get())
+        batches = {key: self.under_way.pop(key) for key in keys if key in self.under_way}
+        ready = {key: batch.future for key, batch in batches.items() if batch.future.status == "finished"}
+        values: dict[str, Done | None] = self.client.gather(ready, errors="skip") if ready else {}
+        found = []
+        for key, batch in batches.items():
+            done = values.get(key)
+            if done is None:
+                done = self._result(batch)
+            batch.future.release()
+            found.append((batch, done))
+        return found
+
+    def _wait(self) -> str:
+        """Key of a task that came back; meanwhile the workers may change."""
+        while True:
+            try:
+                return self.done.get(timeout=PATIENCE)
+            except Empty:
+                if self.client.status != "running":
+                    raise PartialFailure(
+                        f"{self.label}: the connection to the scheduler was lost: run the same command again"
+                    ) from None
+                self._fill()
+
+    def _result(self, batch: _Batch) -> Done | None:
+        from distributed import KilledWorker
+
+        try:
+            done: Done = batch.future.result()
+        except KilledWorker:
+            return None
+        except CancelledError as error:
+            raise PartialFailure(
+                f"{self.label}: the scheduler dropped item {batch.indices[0]}, most often because it was stopped or "
+                "the connection was lost: run the same command again"
+            ) from error
+        return done
+
+    def _lost(self, batch: _Batch) -> None:
+        """A worker died with this batch, begun or not."""
+        if self.carrier is not None and self.carrier.status == "error":
+            self.again.extend(batch.indices)  # died before it could be begun
+            return
+        if not batch.alone:
+            self.suspects.extend(batch.indices)
+            return
+        (index,) = batch.indices
+        if self.failures is None:
+            raise PartialFailure(f"{self.label}: item {index} {DEADLY}")
+        self.failures.append(Failure(index, DEADLY))
+
+    def _learn(self, batch: _Batch, done: Done) -> None:
+        """Take note of failures, of items that were not done, and of how long one takes."""
+        held = {index for index, _ in done.results} | {index for index, _ in done.failed}
+        self.again.extend(index for index in batch.indices if index not in held)
+        if self.failures is not None:
+            self.failures.extend(Failure(index, reason) for index, reason in done.failed)
+        if held:
+            latest = done.seconds / len(held)
+            self.seconds = latest if self.seconds is None else (self.seconds + latest) / 2
+            self.size = max(1, min(LARGEST_BATCH, 2 * self.size, int(TASK_SECONDS / max(self.seconds, 1e-6))))
+
+    def _send_stranded(self) -> None:
+        """Send again what only workers may take that are gone."""
+        if not self.workforce.look():
+            return
+        here = self.workforce.addresses
+        stranded = [
+            key
+            for key, b in self.under_way.items()
+            if b.addresses is not None and here is not None and not b.addresses & here
+        ]
+        if stranded:
+            lost = [self.under_way.pop(key) for key in stranded]
+            self.client.cancel([batch.future for batch in lost])
+            self.carrier = None
+            self.carriers -= 1
+            for batch in lost:
+                (self.suspects if batch.alone else self.again).extend(batch.indices)
+
+
+class _Sealed:
+    """Keeps the scheduler from looking for tasks inside the function's data."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+
+def _keep(sealed: _Sealed) -> Work:
+    return sealed.work
+
+
+class _Bell:
+    """Rings with the key of a task that is done, on a thread of Dask's."""
+
+    def __init__(self, done: SimpleQueue[str]) -> None:
+        self.done = done
+
+    def __call__(self, future: Future[Any]) -> None:
+        self.done.put(str(future.key))
+
+
+def group_name(label: str) -> str:
+    """Name under which dashboards gather the tasks of a run.
+
+    Dask cuts a key at the first hyphen that is followed by anything but letters, which would hide ``segment-TS_01``.
+    """
+    name = label.replace("-", "_")
+    return name if name[:1].isalpha() else f"run_{name}"

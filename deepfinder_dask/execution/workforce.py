@@ -1,0 +1,116 @@
+"""The workers of a cluster that a run may use, and how many calls they take at once, while they come and go."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from deepfinder_dask.errors import InputError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+SLOT = "DEEPFINDER_SLOT"
+"""What each process of our own clusters has one of: a call takes its share, so that a function with one call in flight
+runs once in a process, whatever its threads."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the workers, at least."""
+
+
+class Workforce:
+    """Workers of a cluster, as one run sees them.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connection to the scheduler.
+    in_flight : int or None
+        Calls that one process may have under way; None for as many as it has threads.
+    resource : str or None
+        What a call needs, where workers advertise it.
+    among : collection of str or None
+        Addresses of the only workers to use. A worker that a nanny starts again has a new address and is the same.
+    """
+
+    def __init__(
+        self, client: Client, in_flight: int | None, resource: str | None, among: Collection[str] | None
+    ) -> None:
+        self.client = client
+        self.in_flight = in_flight
+        self.resource = resource
+        self.lanes = 1
+        """Calls that may be under way in all workers together."""
+        self.processes = 1
+        """Workers."""
+        self.addresses: frozenset[str] | None = None
+        """The only workers to use; None for all."""
+        self.resources: dict[str, float] | None = None
+        """What one task takes of its worker."""
+        self._chosen: frozenset[str] | None = None
+        self._known: frozenset[str] | None = None
+        self._looked = float("-inf")
+        if among is not None:
+            here = self._facts()
+            self._chosen = frozenset(_home(address, facts) for address, facts in here.items() if address in among)
+            if not self._chosen:
+                raise InputError(
+                    f"expected one of {len(here)} workers, got {', '.join(among) or 'none'}: ask them again"
+                )
+        self.look()
+
+    def look(self) -> bool:
+        """Ask the scheduler for its workers, now and then; whether they have changed."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_EVERY:
+            return False
+        self._looked = now
+        try:
+            known = frozenset(self.client.nthreads())
+        except OSError:  # a scheduler that is gone is told of by the tasks that it dropped
+            return False
+        if known == self._known:
+            return False
+        self._known = known
+        workers = self._facts()
+        if self._chosen is not None:
+            workers = {address: facts for address, facts in workers.items() if _home(address, facts) in self._chosen}
+            self.addresses = frozenset(workers) or self.addresses  # where all are gone, tasks wait, and are sent again
+        self._count(list(workers.values()))
+        return True
+
+    def _count(self, workers: list[dict[str, Any]]) -> None:
+        at_once = self.in_flight or 1
+        share = (1 - 1e-9) / at_once  # sums of shares are rounded
+        needs = {}
+        if workers and all(SLOT in facts["resources"] for facts in workers):
+            needs[SLOT] = share
+        if self.resource is not None and any(self.resource in facts["resources"] for facts in workers):
+            needs[self.resource] = share
+            workers = [facts for facts in workers if self.resource in facts["resources"]]
+        if workers:
+            self.resources = needs or None
+        lanes = 0
+        for facts in workers:
+            lane = int(facts["nthreads"])
+            if self.in_flight is not None:
+                lane = min(lane, self.in_flight)
+            for name in needs:
+                lane = min(lane, max(1, int(facts["resources"][name] / share)))
+            lanes += lane
+        self.lanes, self.processes = max(1, lanes), max(1, len(workers))
+
+    def _facts(self) -> dict[str, dict[str, Any]]:
+        """What the scheduler knows of each worker, by address."""
+        some = (
+            "n_workers" in inspect.signature(self.client.scheduler_info).parameters
+        )  # newer ones tell five by default
+        info = self.client.scheduler_info(n_workers=-1) if some else self.client.scheduler_info()
+        workers: dict[str, dict[str, Any]] = info["workers"]
+        return workers
+
+
+def _home(address: str, facts: dict[str, Any]) -> str:
+    """What stays the same when a worker is started again."""
+    return str(facts.get("nanny") or address)
