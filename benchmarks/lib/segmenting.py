@@ -1,0 +1,58 @@
+"""Calls of ``segment`` in processes of their own, and what their outputs say of themselves."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from deepfinder_dask.segmentation import Segmentation, SegmentSettings
+from lib.measure import measured, report, run_reporting
+
+GIB = 2**30
+
+
+def run_segment(
+    tomogram: Path, weights: Path, output: Path, *, cores: int | None = None, **options: Any
+) -> dict[str, Any]:
+    """Segment in a process of its own, with these settings; figures of the call and of the blocks it chose.
+
+    The call is the library's, from Zarr to label map; what the process does before it is listed apart.
+    """
+    words = [f"{key}={value}" for key, value in options.items() if value is not None]
+    figures = run_reporting([sys.executable, __file__, str(tomogram), str(weights), str(output), *words], cores=cores)
+    done = Segmentation.open(str(output))
+    voxels = done.label_map.shape[0] * done.label_map.shape[1] * done.label_map.shape[2]
+    plan = done.attributes["plan"]
+    return {
+        **figures,
+        "voxels_per_second": voxels / figures["seconds"],
+        "core": list(plan["core"]),
+        "blocks": plan["blocks"],
+        "waste": plan["waste"],
+    }
+
+
+def known_settings(**options: Any) -> dict[str, Any]:
+    """Those of the options that this version of ``segment`` has."""
+    names = {field.name for field in fields(SegmentSettings)}
+    return {key: value for key, value in options.items() if key in names}
+
+
+def main() -> None:
+    """Segment as the words say, and report."""
+    from deepfinder_dask.segmentation import segment
+
+    tomogram, weights, output, *words, path = sys.argv[1:]
+    chosen = dict(word.split("=", 1) for word in words)
+    options: dict[str, Any] = {key: int(value) if value.isdigit() else value for key, value in chosen.items()}
+    if "block" in options:
+        options["block"] = tuple(int(n) for n in options["block"].split(","))
+    progress = sys.stderr.isatty()
+    figures, _ = measured(lambda: segment(tomogram, weights, output, progress=progress, **options))
+    report(path, figures)
+
+
+if __name__ == "__main__":
+    main()
