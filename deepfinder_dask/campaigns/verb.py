@@ -16,12 +16,13 @@ from typing import Any
 from deepfinder_dask.campaigns.settings import LocateSettings
 from deepfinder_dask.clustering import ClusterSettings, cluster
 from deepfinder_dask.errors import DeepFinderError, InputError, OutputExistsError, SettingsError
-from deepfinder_dask.execution import open_executor, options_to_settings
+from deepfinder_dask.execution import options_to_settings
 from deepfinder_dask.networks import Weights, load_weights
 from deepfinder_dask.particles import ExportSettings, Particles, ParticlesWarning, export, read_classes
 from deepfinder_dask.particles.files import atomic_write
 from deepfinder_dask.segmentation import Segmentation, SegmentSettings, segment
-from deepfinder_dask.segmentation.verb import check_match
+from deepfinder_dask.segmentation.matching import check_match
+from deepfinder_dask.segmentation.workers import open_workers
 from deepfinder_dask.tomograms import ConvertSettings, Tomogram, convert, is_finished, open_image
 from deepfinder_dask.tomograms.location import (
     ROOT_METADATA,
@@ -76,10 +77,10 @@ def locate(
 ) -> Located:
     """Find the particles in a tomogram: convert, segment, cluster, export, draw.
 
-    Interrupted, the same call goes on after the last step that was finished. The folder holds ``tomogram.zarr``,
-    ``segmentation.zarr``, ``particles.parquet``, the exports ``particles.csv``, ``particles.xml`` (original
-    DeepFinder), ``particles.star`` (RELION 5) and ``copick/``, the pictures ``slices.png``, ``projection.png`` and
-    ``distributions.png``, and, last of all, ``summary.json``.
+    Interrupted, the same call goes on after the last step that was finished, and inside a segmentation after the last
+    block. The folder holds ``tomogram.zarr``, ``segmentation.zarr``, ``particles.parquet``, the exports
+    ``particles.csv``, ``particles.xml`` (original DeepFinder), ``particles.star`` (RELION 5) and ``copick/``, the
+    pictures ``slices.png``, ``projection.png`` and ``distributions.png``, and, last of all, ``summary.json``.
 
     Parameters
     ----------
@@ -136,16 +137,18 @@ def locate(
 
     store, table = folder / "segmentation.zarr", folder / "particles.parquet"
     name = settings.tomogram or base_name(file)
-    segmenting = settings.part(SegmentSettings, overwrite=True)
+    segmenting = settings.part(SegmentSettings, overwrite=False)  # unfinished, it goes on
     clustering = settings.part(ClusterSettings, overwrite=True, voxel_size=None, classes=None, tomogram=name)
     if not (resumed and _finished(store)):
         check_match(converted, weights, segmenting, name=source)
-    with open_executor(settings.workers, settings.scheduler) as executor:
+    with open_workers(segmenting) as executor:
         with _timed(seconds, "segment"):
             if resumed and _finished(store):
                 segmentation = Segmentation.open(str(store))
             else:
-                segmentation = segment(converted, weights, store, segmenting, executor=executor, progress=progress)
+                segmentation = segment(
+                    converted, weights, store, segmenting, executor=executor, progress=progress, name=name
+                )
         with _timed(seconds, "cluster"):
             particles = cluster(store, table, clustering, executor=executor, progress=progress is not False)
     with _timed(seconds, "export"):

@@ -30,6 +30,7 @@ VERBS = {
     "simulate": ("simulate:simulate", "Simulate tomograms whose particles are known."),
     "train": ("train:train", "Train a network on tomograms whose particles are known."),
     "segment": ("segment:segment", "Give each voxel of a tomogram a class and a probability."),
+    "verify": ("segment:verify", "Check that a segmentation still holds what its workers wrote."),
     "cluster": ("cluster:cluster", "Turn a label map into particles."),
     "locate": ("locate:locate", "Find the particles in a tomogram: convert, segment, cluster, export, draw."),
     "evaluate": ("evaluate:evaluate", "Compare found particles with true ones, one to one."),

@@ -1,7 +1,8 @@
 """Segmentation: a tomogram and weights in; label map, probabilities and scores out.
 
 In: a :class:`~deepfinder_dask.tomograms.Tomogram` and :class:`~deepfinder_dask.networks.Weights`. Out: a
-:class:`Segmentation` in a store, computed block by block and bit-identical to one pass over the whole volume.
+:class:`Segmentation` in a store, computed block by block and bit-identical to one pass over the whole volume; or the
+same as lazy Dask arrays.
 """
 
 from __future__ import annotations
@@ -13,12 +14,34 @@ from deepfinder_dask.segmentation.settings import SegmentSettings
 
 if TYPE_CHECKING:
     from deepfinder_dask.segmentation.block import normalise
+    from deepfinder_dask.segmentation.forecasting import Forecast, forecast
+    from deepfinder_dask.segmentation.lazy import LazySegmentation, segment_lazily
     from deepfinder_dask.segmentation.store import Segmentation
     from deepfinder_dask.segmentation.verb import segment
+    from deepfinder_dask.segmentation.verification import verify
 
-_HOMES = {"normalise": "block", "segment": "verb", "Segmentation": "store"}
+_HOMES = {
+    "Forecast": "forecasting",
+    "LazySegmentation": "lazy",
+    "Segmentation": "store",
+    "forecast": "forecasting",
+    "normalise": "block",
+    "segment": "verb",
+    "segment_lazily": "lazy",
+    "verify": "verification",
+}
 
-__all__ = ["SegmentSettings", "Segmentation", "normalise", "segment"]
+__all__ = [
+    "Forecast",
+    "LazySegmentation",
+    "SegmentSettings",
+    "Segmentation",
+    "forecast",
+    "normalise",
+    "segment",
+    "segment_lazily",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

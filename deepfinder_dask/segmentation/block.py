@@ -1,42 +1,174 @@
-"""One block of a segmentation: read with halo, normalise, network, winner, write."""
+"""One block of a segmentation: read with halo, normalise, network, winner, write, record."""
 
 from __future__ import annotations
 
+import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepfinder_dask.blocks import Block
-from deepfinder_dask.networks import UNet, Weights, forward_core, needed_regions, padded_shape
-from deepfinder_dask.networks.unet import INPUT
+from deepfinder_dask.blocks import Block, Box, Shape3, triple
+from deepfinder_dask.errors import SettingsError
+from deepfinder_dask.execution import Ledger, check_interrupt, compute
+from deepfinder_dask.networks import Weights, needed_regions, padded_shape
+from deepfinder_dask.networks.unet import INPUT, Program, deepfinder_program
+from deepfinder_dask.segmentation.store import Outputs
+from deepfinder_dask.segmentation.winning import as_scores, pseudo_probabilities, winner, winner_of_probabilities
+from deepfinder_dask.segmentation.workers import WorkerKind, inference_of
 from deepfinder_dask.tomograms import Volume
+
+Pass = tuple[int, ...]
+"""Axes along which a pass of the network sees the tomogram reversed; none in the plain pass."""
+PLAIN: Pass = ()
+TURNED: dict[str, Pass] = {"x": (0, 1), "y": (0, 2), "z": (1, 2)}
+"""Axes (z, y, x) reversed by a turn of 180° about each tilt axis."""
+
+
+class Classified(NamedTuple):
+    """What a block gives."""
+
+    labels: NDArray[np.uint8]
+    """(z, y, x), 0 is background."""
+    probability: NDArray[np.uint8]
+    """(z, y, x), pseudo-probability of the winning class, 255 is 1."""
+    scores: NDArray[Any] | None
+    """(class, z, y, x) float16 or uint8; None unless asked for."""
+
+    def checksum(self) -> str:
+        """SHA-256 over labels, probability and scores."""
+        digest = hashlib.sha256()
+        for values in self:
+            if values is not None:
+                digest.update(np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
-class SegmentBlock:
-    """Segments one block after another: called with a :class:`Block`, writes its shards, returns its cost."""
+class Classifier:
+    """Classifies the voxels of any box of a tomogram as one pass over the whole tomogram would."""
 
     tomogram: Volume
     """Grey values, (z, y, x)."""
     weights: Weights
     """The network."""
+    kind: WorkerKind
+    """Device and precision."""
     mean: float
     """Mean grey value of the whole tomogram."""
     std: float
     """Standard deviation of the grey values of the whole tomogram."""
-    invert: bool
+    invert: bool = False
     """Whether to turn the contrast over."""
-    labels: Volume
-    """Where the label map goes, (z, y, x) uint8."""
-    probability: Volume
-    """Where the winning class's pseudo-probability goes, (z, y, x) uint8, 255 is 1."""
-    scores: Volume | None
-    """Where the pseudo-probabilities of all classes go, (class, z, y, x) float16."""
+    passes: tuple[Pass, ...] = (PLAIN,)
+    """Passes of the network whose pseudo-probabilities are averaged."""
+    score_type: str | None = None
+    """``float16`` or ``uint8`` for a score map, None for none."""
+
+    def __call__(self, box: Box) -> Classified:
+        """Read and classify a box of voxels."""
+        inputs = self.read(box)
+        return compute(self.classify, inputs, box)
+
+    @cached_property
+    def shape(self) -> Shape3:
+        """Voxels of the tomogram, (z, y, x)."""
+        return self.tomogram.space
+
+    @property
+    def program(self) -> Program:
+        """Steps of the network."""
+        return deepfinder_program(len(self.weights.classes) + 1)
+
+    def read(self, box: Box) -> list[NDArray[np.float32]]:
+        """Normalised input of each pass for a box, zero beyond the tomogram."""
+        wanted = [self._needed(box, reversed_axes) for reversed_axes in self.passes]
+        held = [mirrored(box.clip(self.shape), self.shape, axes) for box, axes in zip(wanted, self.passes, strict=True)]
+        hull = held[0] if len(held) == 1 else _hull(held)
+        grey = normalise(self.tomogram.read(hull), self.mean, self.std, invert=self.invert)
+        inputs = []
+        for read, inside, axes in zip(wanted, held, self.passes, strict=True):
+            x = np.zeros(read.shape, np.float32)  # what lies beyond the volume's high side stays zero
+            part = grey[inside.within(hull).slices()]
+            x[read.clip(self.shape).within(read).slices()] = np.flip(part, axes) if axes else part
+            inputs.append(x)
+        return inputs
+
+    def classify(self, inputs: Sequence[NDArray[np.float32]], box: Box) -> Classified:
+        """Labels and pseudo-probabilities of a box from the input of each pass; runs on the compute thread."""
+        with torch.inference_mode():
+            if len(self.passes) == 1:
+                logits = self.logits(inputs[0], box, self.passes[0])
+                labels, probability = winner(logits)
+                scores = as_scores(pseudo_probabilities(logits), self.score_type) if self.score_type else None
+            else:
+                mean = self._averaged(inputs, box)
+                labels, probability = winner_of_probabilities(mean)
+                scores = as_scores(mean, self.score_type) if self.score_type else None
+            return Classified(
+                labels.cpu().numpy(), probability.cpu().numpy(), None if scores is None else scores.cpu().numpy()
+            )
+
+    def logits(self, x: NDArray[np.float32], box: Box, reversed_axes: Pass = PLAIN) -> Tensor:
+        """Logits of a box in one pass, turned back: (class, z, y, x) float32, as one pass over the whole gives them."""
+        inference = inference_of(self.weights, self.kind)
+        values = torch.from_numpy(x)
+        if self.kind.device == "cuda":
+            values = values.pin_memory().to(inference.device, non_blocking=True)
+        logits = inference.logits(
+            values[None, None],
+            self._needed(box, reversed_axes),
+            mirrored(box, self.shape, reversed_axes),
+            padded_shape(self.shape),
+            check=check_interrupt,
+        )
+        return logits.flip([axis + 1 for axis in reversed_axes]) if reversed_axes else logits
+
+    def _averaged(self, inputs: Sequence[NDArray[np.float32]], box: Box) -> Tensor:
+        """Mean pseudo-probabilities of all passes."""
+        total: Tensor | None = None
+        for x, axes in zip(inputs, self.passes, strict=True):
+            part = pseudo_probabilities(self.logits(x, box, axes))
+            total = part if total is None else total.add_(part)
+        if total is None:
+            raise ValueError("at least one pass is needed")
+        return total.div_(len(self.passes))
+
+    def _needed(self, box: Box, reversed_axes: Pass) -> Box:
+        """Voxels that a pass reads for a box, counted as that pass sees the tomogram."""
+        seen = mirrored(box, self.shape, reversed_axes)
+        return needed_regions(self.program, seen, padded_shape(self.shape))[INPUT]
+
+
+@dataclass(frozen=True)
+class SegmentBlock:
+    """Segments one block after another: called with a :class:`Block`, writes its shards, then records it."""
+
+    classifier: Classifier
+    """What gives a box its labels."""
+    outputs: Outputs
+    """Where they go."""
+    ledger: Ledger
+    """Where finished blocks are recorded."""
+    token: str
+    """What the ledger was begun with: a worker left over from work that was replaced finds another one there."""
+
+    @property
+    def in_flight(self) -> int:
+        """Blocks that one process has under way at once: it reads and writes some while it computes another."""
+        return 4 if self.classifier.kind.device == "cuda" else 2
+
+    @property
+    def resource(self) -> str | None:
+        """Resource of workers that this needs, where a cluster has such."""
+        return "GPU" if self.classifier.kind.device == "cuda" else None
 
     def __call__(self, block: Block) -> dict[str, Any]:
         """Segment one block.
@@ -49,28 +181,39 @@ class SegmentBlock:
         Returns
         -------
         dict
-            ``block`` (its number) and ``seconds``.
-        """
-        started = time.perf_counter()
-        with torch.inference_mode():
-            logits = self.logits(block)
-            labels, probability, scores = winner(logits, keep_scores=self.scores is not None)
-        self.labels.write(block.write, labels)
-        self.probability.write(block.write, probability)
-        if self.scores is not None and scores is not None:
-            self.scores.write(block.write, scores)
-        return {"block": block.number, "seconds": time.perf_counter() - started}
+            The record of the block: ``box``, ``checksum``, ``seconds``, ``peak_bytes`` of its process.
 
-    def logits(self, block: Block) -> Tensor:
-        """Logits of a block's core, (class, z, y, x) float32: bit-identical to one pass over the whole volume."""
-        network = network_of(self.weights)
-        shape = self.tomogram.space
-        padded = padded_shape(shape)
-        read = needed_regions(network.program, block.write, padded)[INPUT]
-        held = read.clip(shape)
-        x = np.zeros(read.shape, np.float32)  # what lies beyond the volume's high side stays zero
-        x[held.within(read).slices()] = normalise(self.tomogram.read(held), self.mean, self.std, invert=self.invert)
-        return forward_core(network, torch.from_numpy(x)[None, None], read, block.write, padded)[0]
+        Raises
+        ------
+        SettingsError
+            If the output is meanwhile that of other work.
+        """
+        if self.ledger.has(block.number):
+            return {}  # by a worker that was taken for dead
+        started = time.perf_counter()
+        found = self.classifier(block.write)
+        if (self.ledger.plan() or {}).get("token") != self.token:
+            raise SettingsError(f"{self.ledger.folder} now belongs to other work: this worker writes nothing into it")
+        self.outputs.labels.write(block.write, found.labels)
+        self.outputs.probability.write(block.write, found.probability)
+        if self.outputs.scores is not None and found.scores is not None:
+            self.outputs.scores.write(block.write, found.scores)
+        facts = {
+            "box": [block.write.start, block.write.stop],
+            "checksum": found.checksum(),
+            "seconds": round(time.perf_counter() - started, 4),
+            "peak_bytes": peak_bytes_here(),
+        }
+        self.ledger.record(block.number, facts)
+        return facts
+
+
+def mirrored(box: Box, shape: Shape3, axes: Pass) -> Box:
+    """The same voxels counted from the other end on some axes of a volume; its own inverse."""
+    start, stop = list(box.start), list(box.stop)
+    for axis in axes:
+        start[axis], stop[axis] = shape[axis] - box.stop[axis], shape[axis] - box.start[axis]
+    return Box(triple(start), triple(stop))
 
 
 def normalise(values: NDArray[Any], mean: float, std: float, *, invert: bool = False) -> NDArray[np.float32]:
@@ -96,53 +239,18 @@ def normalise(values: NDArray[Any], mean: float, std: float, *, invert: bool = F
     return normal
 
 
-def winner(
-    logits: Tensor, *, keep_scores: bool
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float16] | None]:
-    """Label map and pseudo-probabilities of logits.
-
-    Every value depends on its own voxel alone and is computed in one fixed order (``torch.softmax`` is not: its last
-    bits change with the size of the block).
-
-    Parameters
-    ----------
-    logits : Tensor
-        (class, z, y, x) float32.
-    keep_scores : bool
-        Whether to return the pseudo-probabilities of all classes.
-
-    Returns
-    -------
-    labels : ndarray
-        (z, y, x) uint8, the class with the largest logit, the first of equals.
-    probability : ndarray
-        (z, y, x) uint8, its pseudo-probability (softmax) times 255, rounded to the nearest, ties to even.
-    scores : ndarray or None
-        (class, z, y, x) float16.
-    """
-    logits = logits.contiguous()
-    best = logits[0].clone()
-    labels = torch.zeros(best.shape, dtype=torch.uint8)
-    for number in range(1, len(logits)):
-        better = logits[number] > best
-        labels.masked_fill_(better, number)
-        torch.where(better, logits[number], best, out=best)
-    shares = torch.exp(logits - best)
-    total = shares[0].clone()
-    for share in shares[1:]:
-        total += share
-    probability = torch.round(255.0 / total).to(torch.uint8)  # the winner's share is exp(0) = 1
-    scores = (shares / total).to(torch.float16).numpy() if keep_scores else None
-    return labels.numpy(), probability.numpy(), scores
+def peak_bytes_here() -> int:
+    """Peak resident memory of this process so far, in bytes; 0 where the system does not say."""
+    status = Path("/proc/self/status")  # getrusage would also count the process that started this one
+    if not status.exists():
+        return 0
+    lines = status.read_text(encoding="utf-8").splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
-_networks: dict[str, UNet] = {}
-
-
-def network_of(weights: Weights) -> UNet:
-    """The network of these weights, built once in a process."""
-    network = _networks.get(weights.sha256)
-    if network is None:
-        _networks.clear()  # one network in memory at a time
-        network = _networks[weights.sha256] = weights.build()
-    return network
+def _hull(boxes: Sequence[Box]) -> Box:
+    starts, stops = zip(*((box.start, box.stop) for box in boxes), strict=True)
+    return Box(
+        triple(min(values) for values in zip(*starts, strict=True)),
+        triple(max(values) for values in zip(*stops, strict=True)),
+    )

@@ -5,7 +5,8 @@
     SEG.zarr                attributes: classes, tomogram, weights, settings
     ├── labels/0, 1, …      label map, (z, y, x) uint8, 0 is background; an OME-Zarr label image
     ├── probability/0, …    pseudo-probability of the winning class, (z, y, x) uint8, 255 is 1
-    └── scores/0            on request: pseudo-probabilities, (class, z, y, x) float16
+    ├── scores/0            on request: pseudo-probabilities, (class, z, y, x) float16, or uint8 with 255 for 1
+    └── .ledger/            what the output follows from, and a record with a checksum of every finished block
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfinder_dask.blocks import Shape3, triple
 from deepfinder_dask.errors import FormatError
+from deepfinder_dask.execution import Ledger
 from deepfinder_dask.particles import ParticleClass, classes_from_dicts
 from deepfinder_dask.tomograms import Volume, create_image, finish_image, open_image, read_attributes
 from deepfinder_dask.tomograms.pyramid import build_pyramid
@@ -47,7 +49,7 @@ class Segmentation:
     probability_map: Volume
     """Pseudo-probability of the winning class, (z, y, x) uint8, 255 is 1."""
     score_map: Volume | None
-    """Pseudo-probabilities, (class, z, y, x) float16; None unless asked for."""
+    """Pseudo-probabilities, (class, z, y, x) float16, or uint8 with 255 for 1; None unless asked for."""
     attributes: Mapping[str, Any]
     """Everything the store says of its making."""
 
@@ -97,14 +99,27 @@ class Outputs:
     probability: Volume
     """(z, y, x) uint8."""
     scores: Volume | None
-    """(class, z, y, x) float16."""
+    """(class, z, y, x) float16 or uint8."""
 
     def volumes(self) -> tuple[Volume, ...]:
         """All of them that there are."""
         return tuple(v for v in (self.labels, self.probability, self.scores) if v is not None)
 
 
-def create_outputs(path: str, shape: Shape3, voxel_size: VoxelSize, core: Shape3, *, classes: int | None) -> Outputs:
+def ledger_of(path: str) -> Ledger:
+    """The ledger of a segmentation."""
+    return Ledger(f"{path}/.ledger")
+
+
+def create_outputs(
+    path: str,
+    shape: Shape3,
+    voxel_size: VoxelSize,
+    core: Shape3,
+    *,
+    classes: int | None,
+    score_type: str = "float16",
+) -> Outputs:
     """Make the empty volumes of a segmentation, a block to a shard.
 
     Parameters
@@ -119,6 +134,8 @@ def create_outputs(path: str, shape: Shape3, voxel_size: VoxelSize, core: Shape3
         What a block writes, in voxels, (z, y, x).
     classes : int or None
         Classes of the score map, the background among them; None for no score map.
+    score_type : str
+        ``float16`` or ``uint8``.
     """
     chunk = triple(_chunk(n) for n in core)
 
@@ -132,7 +149,7 @@ def create_outputs(path: str, shape: Shape3, voxel_size: VoxelSize, core: Shape3
         scores = create_image(
             f"{path}/scores",
             shape=(classes, *shape),
-            dtype="float16",
+            dtype=score_type,
             voxel_size=voxel_size,
             chunk=chunk,
             shard=core,
@@ -140,6 +157,15 @@ def create_outputs(path: str, shape: Shape3, voxel_size: VoxelSize, core: Shape3
             kind="scores",
         )
     return Outputs(labels=volume("labels", "uint8"), probability=volume("probability", "uint8"), scores=scores)
+
+
+def outputs_of(path: str, *, scores: bool) -> Outputs:
+    """The volumes that :func:`create_outputs` made in a group, written or not."""
+    return Outputs(
+        labels=Volume(f"{path}/labels", "0"),
+        probability=Volume(f"{path}/probability", "0"),
+        scores=Volume(f"{path}/scores", "0") if scores else None,
+    )
 
 
 def finish_outputs(path: str, classes: tuple[ParticleClass, ...], executor: Executor, *, scores: bool) -> None:

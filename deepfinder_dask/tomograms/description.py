@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfinder_dask.errors import FormatError
 from deepfinder_dask.tomograms.location import AnyPath, is_remote, is_zarr, normalise
-from deepfinder_dask.tomograms.opening import all_attributes, open_image, open_node
+from deepfinder_dask.tomograms.opening import all_attributes, children, open_image, open_node
 from deepfinder_dask.tomograms.sources import first_bytes, kind_of, open_source, split_dataset
 from deepfinder_dask.tomograms.sources.compressed import compression_of
 from deepfinder_dask.tomograms.sources.mrc_header import parse_header
@@ -86,7 +86,7 @@ def _of_store(location: str) -> dict[str, Any]:
     version = node.metadata.zarr_format
     is_image = isinstance(node, zarr.Array) or bool(attributes.get("ome", attributes).get("multiscales"))
     if not is_image:
-        groups = sorted(name for name, _ in node.groups()) if isinstance(node, zarr.Group) else []
+        groups = children(node, "groups") if isinstance(node, zarr.Group) else []
         images = {name: _image_facts(f"{location}/{name}") for name in groups if _is_image(f"{location}/{name}")}
         rest = {k: v for k, v in ours.items() if k not in ("state", "kind")}
         kind = ours.get("kind", "group")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -51,6 +52,13 @@ def open_group(location: str, mode: Literal["r", "r+"]) -> zarr.Group:
     if not isinstance(node, zarr.Group):
         raise FormatError(f"expected a Zarr group at {location}, found an array")
     return node
+
+
+def children(group: zarr.Group, kind: Literal["arrays", "groups"]) -> list[str]:
+    """Names of the arrays or groups in a group, sorted; what else lies there, such as a ledger, is passed over."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Object at .* is not recognized as a component of a Zarr hierarchy")
+        return sorted(name for name, _ in (group.arrays() if kind == "arrays" else group.groups()))
 
 
 def all_attributes(node: zarr.Group | zarr.Array[Any]) -> dict[str, Any]:
@@ -106,7 +114,7 @@ def open_image(path: AnyPath) -> Image:
         names = getattr(node.metadata, "dimension_names", None) or ("z", "y", "x")
         return Image((Volume(location),), None, tuple(str(n) for n in names), ours)
     if not attributes.get("ome", attributes).get("multiscales"):
-        arrays = sorted(name for name, _ in node.arrays())
+        arrays = children(node, "arrays")
         hint = f": give one of its arrays, such as {location}/{arrays[0]}" if arrays else ""
         raise FormatError(f"expected an OME-Zarr image at {location}, found a group of {len(arrays)} arrays{hint}")
     axes, paths, scale = parse_multiscales(attributes, location)

@@ -9,55 +9,112 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deepfinder_dask.blocks import BlockGrid, Box
-from deepfinder_dask.networks import padded_shape
+from deepfinder_dask.networks import bf16_supported, machine_kind, padded_shape, prepare
 from deepfinder_dask.segmentation import normalise
-from deepfinder_dask.segmentation.block import SegmentBlock, winner
+from deepfinder_dask.segmentation.block import PLAIN, TURNED, Classifier, mirrored
+from deepfinder_dask.segmentation.winning import as_scores, pseudo_probabilities, winner, winner_of_probabilities
+from deepfinder_dask.segmentation.workers import WorkerKind
 
 MEAN, STD = 4.75, 3.125
+PRECISIONS = [
+    "fp32",
+    pytest.param("bf16", marks=pytest.mark.skipif(not bf16_supported(), reason="this processor multiplies no bf16")),
+]
 
 
-def whole_pass(weights, values):
-    """Logits of the plain network on the normalised volume, padded with zeros on the high side."""
+def kind(precision="fp32"):
+    return WorkerKind("cpu", precision, machine_kind("cpu"), str(torch.__version__))
+
+
+def padded_and_normalised(values):
     padded = np.zeros(padded_shape(values.shape), np.float32)
     padded[Box.whole(values.shape).slices()] = (values - np.float32(MEAN)) / np.float32(STD)
+    return torch.from_numpy(padded)[None, None]
+
+
+def whole_pass(weights, values, precision="fp32"):
+    """Logits of one pass over the normalised volume, padded with zeros on the high side."""
+    x = padded_and_normalised(values)
+    whole = Box.whole(tuple(x.shape[2:]))
     with torch.inference_mode():
-        logits = weights.build()(torch.from_numpy(padded)[None, None])[0]
+        logits = prepare(weights, precision=precision).logits(x, whole, whole, whole.shape)
     return logits[(..., *Box.whole(values.shape).slices())]
 
 
-def block_task(tomogram, weights, invert=False):
-    return SegmentBlock(tomogram.volume, weights, MEAN, STD, invert, None, None, None)
+def classifier(tomogram, weights, precision="fp32", **options):
+    return Classifier(tomogram.volume, weights, kind(precision), MEAN, STD, **options)
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    shape=st.tuples(*[st.integers(1, 45)] * 3),
-    core=st.tuples(*[st.integers(3, 9).map(lambda n: 4 * n)] * 3),
-    threads=st.sampled_from([1, 2]),
-)
-def test_logits_of_blocks_equal_one_pass_bit_for_bit(make_tomogram, weights, shape, core, threads):
-    tomogram = make_tomogram(shape)
-    whole = whole_pass(weights, tomogram.read())
-    task = block_task(tomogram, weights)
+@pytest.fixture(params=[1, 2])
+def threads(request):
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode():
-            for block in BlockGrid(shape, core):
-                part = task.logits(block)
-                assert torch.equal(part, whole[(..., *block.write.slices())])
-    finally:
-        torch.set_num_threads(before)
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(shape=st.tuples(*[st.integers(1, 45)] * 3), core=st.tuples(*[st.integers(3, 9).map(lambda n: 4 * n)] * 3))
+def test_logits_of_blocks_equal_one_pass_bit_for_bit(make_tomogram, weights, threads, precision, shape, core):
+    tomogram = make_tomogram(shape)
+    whole = whole_pass(weights, tomogram.read(), precision)
+    task = classifier(tomogram, weights, precision)
+    with torch.inference_mode():
+        for block in BlockGrid(shape, core):
+            part = task.logits(task.read(block.write)[0], block.write)
+            assert torch.equal(part, whole[(..., *block.write.slices())])
+
+
+def test_the_fast_forward_is_the_plain_network(make_tomogram, weights):
+    values = make_tomogram((20, 33, 28)).read()
+    with torch.inference_mode():
+        plain = weights.build()(padded_and_normalised(values))[0][(..., *Box.whole(values.shape).slices())]
+    assert torch.allclose(whole_pass(weights, values), plain, atol=1e-4 * float(plain.abs().max()))
 
 
 def test_inverting_is_the_same_as_a_turned_tomogram(make_tomogram, weights):
     tomogram = make_tomogram((12, 16, 20))
     turned = make_tomogram((12, 16, 20), values=2 * MEAN - tomogram.read(), name="turned")
-    block = BlockGrid((12, 16, 20), (12, 16, 20))[0]
+    box = Box.whole((12, 16, 20))
     with torch.inference_mode():
-        a = block_task(tomogram, weights, invert=True).logits(block)
-        b = block_task(turned, weights).logits(block)
-    assert torch.allclose(a, b, atol=1e-4)
+        inverting, plain = classifier(tomogram, weights, invert=True), classifier(turned, weights)
+        assert torch.allclose(
+            inverting.logits(inverting.read(box)[0], box), plain.logits(plain.read(box)[0], box), atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("tilt_axis", ["x", "y", "z"])
+@pytest.mark.parametrize("core", [(12, 16, 20), (32, 32, 32)])
+def test_averaging_over_turned_blocks_equals_averaging_over_the_turned_volume(make_tomogram, weights, tilt_axis, core):
+    """Sizes that are no multiple of 4: the turned volume is padded on its own high side."""
+    shape = (21, 34, 30)
+    tomogram = make_tomogram(shape)
+    values, axes = tomogram.read(), TURNED[tilt_axis]
+    turned = whole_pass(weights, np.flip(values, axes).copy()).flip([axis + 1 for axis in axes])
+    with torch.inference_mode():
+        mean = (pseudo_probabilities(whole_pass(weights, values)) + pseudo_probabilities(turned)) / 2
+    labels, probability = winner_of_probabilities(mean)
+    task = classifier(tomogram, weights, passes=(PLAIN, axes), score_type="float16")
+    for block in BlockGrid(shape, core):
+        found, inside = task(block.write), block.write.slices()
+        assert np.array_equal(found.labels, labels[inside])
+        assert np.array_equal(found.probability, probability[inside])
+        assert np.array_equal(found.scores, mean[(..., *inside)].to(torch.float16))
+    assert not torch.equal(labels, winner(whole_pass(weights, values)).labels)
+
+
+@given(
+    shape=st.tuples(*[st.integers(4, 30)] * 3),
+    ends=st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 3),
+    axes=st.sampled_from([PLAIN, *TURNED.values()]),
+)
+def test_mirrored_boxes_hold_the_mirrored_voxels(shape, ends, axes):
+    values = np.arange(np.prod(shape)).reshape(shape)
+    box = Box(tuple(a for a, _ in ends), tuple(n - b + 3 for n, (_, b) in zip(shape, ends, strict=True))).clip(shape)
+    other = mirrored(box, shape, axes)
+    assert np.array_equal(np.flip(np.flip(values, axes)[other.slices()], axes), values[box.slices()])
+    assert mirrored(other, shape, axes) == box
 
 
 def test_normalised_volume_has_mean_zero_and_deviation_one():
@@ -72,19 +129,22 @@ def test_normalised_volume_has_mean_zero_and_deviation_one():
 def test_winner_does_not_depend_on_its_surroundings(seed, size, scale):
     """Each voxel's label and probability are the same alone and in a larger block, and are those of the softmax."""
     logits = torch.randn(5, 3, 7, 41, generator=torch.Generator().manual_seed(seed)) * scale
-    labels, probability, scores = winner(logits, keep_scores=True)
-    part = winner(logits[..., 41 - size :], keep_scores=True)
-    assert np.array_equal(part[0], labels[..., 41 - size :])
-    assert np.array_equal(part[1], probability[..., 41 - size :])
-    assert np.array_equal(part[2], scores[..., 41 - size :])
-    exact = torch.softmax(logits.double(), 0).numpy()
-    assert np.array_equal(labels, exact.argmax(0))
-    assert np.abs(probability / 255 - exact.max(0)).max() <= 0.5 / 255 + 1e-6
-    assert np.abs(scores - exact).max() < 1e-3
+    labels, probability = winner(logits)
+    shares = pseudo_probabilities(logits)
+    part = logits[..., 41 - size :]
+    assert torch.equal(winner(part).labels, labels[..., 41 - size :])
+    assert torch.equal(winner(part).probability, probability[..., 41 - size :])
+    assert torch.equal(pseudo_probabilities(part), shares[..., 41 - size :])
+    exact = torch.softmax(logits.double(), 0)
+    assert torch.equal(labels, exact.argmax(0).to(torch.uint8))
+    assert (probability / 255 - exact.amax(0)).abs().max() <= 0.5 / 255 + 1e-6
+    assert (shares - exact).abs().max() < 1e-6
+    assert (as_scores(shares, "uint8") / 255 - exact).abs().max() <= 0.5 / 255 + 1e-6
+    assert as_scores(shares, "float16").dtype == torch.float16
 
 
 def test_equal_logits_go_to_the_first_class():
-    labels, probability, _ = winner(torch.zeros(4, 2, 2, 2), keep_scores=False)
+    labels, probability = winner(torch.zeros(4, 2, 2, 2))
     assert not labels.any()
     assert (probability == 64).all()
 

@@ -1,0 +1,203 @@
+"""Everything about a segmentation that is settled before its first block."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deepfinder_dask.blocks import triple
+from deepfinder_dask.errors import InputError, OutputExistsError
+from deepfinder_dask.execution import Executor
+from deepfinder_dask.networks import Weights
+from deepfinder_dask.segmentation.block import PLAIN, TURNED, Classifier, Pass
+from deepfinder_dask.segmentation.matching import check_match, target_voxel_size
+from deepfinder_dask.segmentation.plan import Plan, plan_blocks
+from deepfinder_dask.segmentation.settings import SegmentSettings
+from deepfinder_dask.segmentation.workers import Workers, choose_workers
+from deepfinder_dask.tomograms import Statistics, Tomogram, VoxelSize
+from deepfinder_dask.tomograms.resampling import rescaled_shape
+from deepfinder_dask.tomograms.statistics import statistics_of
+
+WORDS = {
+    "tomogram": "another tomogram",
+    "weights": "other weights",
+    "settings": "other settings",
+    "device": "another device",
+    "precision": "another precision",
+    "machine": "workers of another kind",
+    "torch": "another version of PyTorch",
+    "numerics": "another version of deepfinder_dask",
+}
+"""What it means that an entry of the identity differs."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A segmentation, settled."""
+
+    tomogram: Tomogram
+    """What is segmented."""
+    weights: Weights
+    """The network."""
+    settings: SegmentSettings
+    """How."""
+    workers: Workers
+    """Where."""
+    scale: VoxelSize | None
+    """Voxel size that the tomogram is resampled to, in Å, (z, y, x); None for its own."""
+    plan: Plan
+    """The blocks, on the grid of ``scale``."""
+    identity: Mapping[str, Any]
+    """Everything that the bits of the output follow from; the blocks do not belong to it."""
+    name: str
+    """What the tomogram is called."""
+    token: str
+    """Names this work, and no other work on the same output."""
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """Passes of the network that are averaged."""
+        return (PLAIN, TURNED[self.tomogram.imaging.tilt_axis]) if self.settings.augment else (PLAIN,)
+
+    def classifier(self, source: Tomogram) -> Classifier:
+        """What labels boxes of the tomogram, or of the resampled one.
+
+        Raises
+        ------
+        InputError
+            If all grey values are equal.
+        """
+        statistics = known_statistics(source)
+        return Classifier(
+            tomogram=source.volume,
+            weights=self.weights,
+            kind=self.workers.kind,
+            mean=statistics.mean,
+            std=statistics.std,
+            invert=self.settings.invert,
+            passes=self.passes,
+            score_type=self.settings.score_type if self.settings.scores else None,
+        )
+
+    def record(self) -> dict[str, Any]:
+        """What the ledger says of this work: identity and blocks, JSON."""
+        grid, plan = self.plan.grid, self.plan
+        blocks = {"core": grid.core, "shape": grid.shape, "number": len(grid), "waste": plan.waste}
+        facts: dict[str, Any] = json.loads(
+            json.dumps({"token": self.token, "identity": self.identity, "blocks": {**blocks, "memory": plan.memory}})
+        )
+        return facts
+
+
+def settle(
+    tomogram: Tomogram,
+    weights: Weights,
+    settings: SegmentSettings,
+    executor: Executor,
+    begun: Mapping[str, Any] | None = None,
+    *,
+    path: str = "",
+    name: str | None = None,
+) -> Job:
+    """Settle workers, blocks and identity of a segmentation; reads no more than metadata, and grey values once where a
+    tomogram has no statistics.
+
+    Parameters
+    ----------
+    tomogram, weights, settings
+        As for :func:`~deepfinder_dask.segment`.
+    executor : Executor
+        Where blocks run.
+    begun : mapping, optional
+        What the ledger of the work to be resumed says (:meth:`Job.record`).
+    path : str
+        The output, for messages.
+    name : str, optional
+        What the tomogram is called; by default as its store.
+
+    Raises
+    ------
+    InputError
+        If tomogram and weights do not go together, no worker is fit, or no block fits the memory.
+    OutputExistsError
+        If the work begun is not this work.
+    """
+    check_match(tomogram, weights, settings)
+    scale = target_voxel_size(tomogram, weights, settings)
+    shape = tomogram.shape if scale is None else rescaled_shape(tomogram.shape, tomogram.voxel_size, scale)
+    workers = choose_workers(executor, settings, begun["identity"] if begun else None)
+    identity = _identity(tomogram, weights, settings, scale, workers)
+    if begun:
+        _check_same(begun["identity"], identity, path)
+    plan = plan_blocks(
+        len(weights.classes) + 1,
+        shape,
+        block=triple(begun["blocks"]["core"]) if begun else settings.block,
+        memory=max(begun["blocks"]["memory"], workers.memory) if begun else settings.memory or workers.memory,
+        workers=executor.workers,
+        precision=workers.kind.precision,
+        passes=2 if settings.augment else 1,
+        scores=settings.scores,
+    )
+    token = str(begun["token"]) if begun else secrets.token_hex(8)
+    return Job(tomogram, weights, settings, workers, scale, plan, identity, name or tomogram.name, token)
+
+
+def known_statistics(tomogram: Tomogram) -> Statistics:
+    """Statistics of the grey values, measured where the tomogram does not say.
+
+    Raises
+    ------
+    InputError
+        If all grey values are equal.
+    """
+    statistics = tomogram.statistics or statistics_of(tomogram.volume)
+    if not statistics.std > 0:
+        raise InputError(f"{tomogram.path} is constant ({statistics.mean}): there is nothing to find")
+    return statistics
+
+
+def _identity(
+    tomogram: Tomogram, weights: Weights, settings: SegmentSettings, scale: VoxelSize | None, workers: Workers
+) -> dict[str, Any]:
+    kind = workers.kind
+    grey = {
+        "shape": tomogram.shape,
+        "type": str(tomogram.dtype),
+        "voxel_size": tomogram.voxel_size,
+        "statistics": known_statistics(tomogram).to_dict(),
+        "tilt_axis": tomogram.imaging.tilt_axis,
+    }
+    identity: dict[str, Any] = {
+        "tomogram": hashlib.sha256(json.dumps(grey, sort_keys=True).encode()).hexdigest(),
+        "weights": weights.sha256,
+        "settings": {
+            "augment": settings.augment,
+            "invert": settings.invert,
+            "rescaled": scale,
+            "scores": settings.score_type if settings.scores else None,
+        },
+        "device": kind.device,
+        "precision": kind.precision,
+        "machine": kind.machine,
+        "torch": kind.torch,
+        "numerics": kind.numerics,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(identity))
+    return plain
+
+
+def _check_same(begun: Mapping[str, Any], now: Mapping[str, Any], path: str) -> None:
+    for name, words in WORDS.items():
+        if begun.get(name) != now[name]:
+            found = ""
+            if isinstance(now[name], str | int) and name not in ("tomogram", "weights"):
+                found = f" ({begun.get(name)}, now {now[name]})"
+            raise OutputExistsError(
+                f"{path} holds a segmentation that was begun with {words}{found}: go on with what it was begun with, "
+                "choose another output, or begin anew with --overwrite"
+            )
