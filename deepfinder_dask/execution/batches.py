@@ -61,15 +61,15 @@ class Parcel:
         self.items = items
 
 
-def run_batch(work: Work, parcel: Parcel) -> Done:
+def run_batch(parcel: Parcel, work: Work) -> Done:
     """Apply the function to the items of a batch.
 
     Parameters
     ----------
-    work : Work
-        The function.
     parcel : Parcel
         The items.
+    work : Work
+        The function.
 
     Returns
     -------

@@ -12,6 +12,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from queue import Empty, SimpleQueue
@@ -37,6 +38,8 @@ SLOW = 0.5
 as suspects."""
 PATIENCE = 2.0
 """Seconds between two looks at the workers while nothing comes back."""
+TOGETHER = 0.01
+"""Seconds to wait for more results that can be fetched at once, where items are quick."""
 RESENT = 3
 """How often the function is sent again because the worker that took it died."""
 DEADLY = "killed its worker twice, most often for lack of memory: use smaller blocks or fewer workers"
@@ -53,7 +56,7 @@ class DaskExecutor:
         Tasks submitted for each call that may be under way, where items are quick.
     """
 
-    def __init__(self, client: Client, tasks_ahead: int = 4) -> None:
+    def __init__(self, client: Client, tasks_ahead: int = 8) -> None:
         self.client = client
         self.tasks_ahead = tasks_ahead
 
@@ -168,26 +171,29 @@ class _Run:
     def _fill(self) -> None:
         """Submit what the window has room for."""
         self._send_stranded()
-        while True:
-            window = self._window()
-            isolating = self.suspects and (len(self.suspects) > window or not (self.left or self.again))
-            if isolating:
-                if not self.under_way:
-                    self._submit([self.suspects.popleft()], alone=True)
-                return
-            if len(self.under_way) >= window or any(batch.alone for batch in self.under_way.values()):
-                return
-            indices = self._take()
-            if not indices:
-                return
-            self._submit(indices)
+        window = self._window()
+        room = window - len(self.under_way)
+        if self.suspects and (len(self.suspects) > window or not (self.left or self.again)):
+            if not self.under_way:
+                self._submit([[self.suspects.popleft()]], alone=True)
+            return
+        # Many small messages cost more than few: where items are quick, half a window is sent at a time.
+        if room < (window // 2 if self._quick else 1) or any(batch.alone for batch in self.under_way.values()):
+            return
+        parcels = [indices for indices in (self._take() for _ in range(room)) if indices]
+        if parcels:
+            self._submit(parcels)
+
+    @property
+    def _quick(self) -> bool:
+        """Whether items take so little time that what is sent ahead of the workers costs nothing if they die."""
+        return self.seconds is not None and self.seconds < SLOW
 
     def _window(self) -> int:
         """Tasks that may be submitted."""
-        lanes = self.workforce.lanes
-        if self.seconds is not None and self.seconds < SLOW:
-            return lanes * self.tasks_ahead
-        return lanes + self.workforce.processes
+        if self._quick:
+            return self.workforce.lanes * self.tasks_ahead
+        return self.workforce.lanes + self.workforce.processes
 
     def _take(self) -> list[int]:
         """Items of the next task."""
@@ -199,23 +205,29 @@ class _Run:
         self.left -= len(indices)
         return indices
 
-    def _submit(self, indices: list[int], *, alone: bool = False) -> None:
-        items = [self.items[index] for index in indices]
-        numbers = sorted({getattr(items[0], "number", indices[0]), getattr(items[-1], "number", indices[-1])})
-        self.sent += 1
-        key = f"{self.group}-{'..'.join(map(str, numbers))}-{self.token}-{self.sent}"
+    def _submit(self, tasks: list[list[int]], *, alone: bool = False) -> None:
+        carrier = self._carrier()
         addresses = self.workforce.addresses
-        future = self.client.submit(
+        parcels = [Parcel(indices, [self.items[index] for index in indices]) for indices in tasks]
+        futures = self.client.map(
             run_batch,
-            self._carrier(),
-            Parcel(indices, items),
-            key=key,
+            parcels,
+            work=carrier,
+            key=[self._key(parcel) for parcel in parcels],
             pure=False,
             workers=None if addresses is None else sorted(addresses),
             resources=self.workforce.resources,
         )
-        self.under_way[key] = _Batch(indices, future, addresses, alone)
-        future.add_done_callback(_Bell(self.done))
+        for indices, future in zip(tasks, futures, strict=True):
+            self.under_way[str(future.key)] = _Batch(indices, future, addresses, alone)
+            future.add_done_callback(_Bell(self.done))
+
+    def _key(self, parcel: Parcel) -> str:
+        """Name of a task: what it belongs to, and the numbers of its first and last item."""
+        numbers = [getattr(item, "number", index) for index, item in zip(parcel.indices, parcel.items, strict=True)]
+        ends = dict.fromkeys((numbers[0], numbers[-1]))
+        self.sent += 1
+        return f"{self.group}-{'..'.join(map(str, ends))}-{self.token}-{self.sent}"
 
     def _carrier(self) -> Future[Any]:
         """The task that keeps the function, which may be large beside an item (it carries weights).
@@ -228,13 +240,9 @@ class _Run:
                 raise PartialFailure(
                     f"{self.label}: workers die of taking the function, most often for lack of memory: use fewer"
                 )
-            addresses = self.workforce.addresses
+            # Any worker may keep it: one that is chosen now may be gone when it is needed again.
             self.carrier = self.client.submit(
-                _keep,
-                _Sealed(self.work),
-                key=f"{self.group}-function-{self.token}-{self.carriers}",
-                pure=False,
-                workers=None if addresses is None else sorted(addresses),
+                _keep, _Sealed(self.work), key=f"{self.group}-function-{self.token}-{self.carriers}", pure=False
             )
         return self.carrier
 
@@ -249,8 +257,10 @@ class _Run:
             What an item raised, where that ends the run.
         """
         keys = [self._wait()]
-        while not self.done.empty():
-            keys.append(self.done.get())
+        several = min(self._window(), len(self.under_way)) // 2 if self._quick else 1
+        with suppress(Empty):
+            while True:
+                keys.append(self.done.get(timeout=TOGETHER if len(keys) < several else 0))
         batches = {key: self.under_way.pop(key) for key in keys if key in self.under_way}
         ready = {key: batch.future for key, batch in batches.items() if batch.future.status == "finished"}
         values: dict[str, Done | None] = self.client.gather(ready, errors="skip") if ready else {}
@@ -326,8 +336,6 @@ class _Run:
         if stranded:
             lost = [self.under_way.pop(key) for key in stranded]
             self.client.cancel([batch.future for batch in lost])
-            self.carrier = None
-            self.carriers -= 1
             for batch in lost:
                 (self.suspects if batch.alone else self.again).extend(batch.indices)
 
