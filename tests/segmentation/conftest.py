@@ -10,6 +10,7 @@ from deepfinder_dask.blocks import Box
 from deepfinder_dask.networks import UNet, Weights
 from deepfinder_dask.particles import ParticleClass
 from deepfinder_dask.tomograms import Imaging, Tomogram, create_image, finish_image
+from deepfinder_dask.tomograms.statistics import statistics_of
 
 
 @pytest.fixture(scope="session")
@@ -27,14 +28,19 @@ def weights() -> Weights:
 def make_tomogram(tmp_path):
     """Write a tomogram of noise and give its handle."""
 
-    def make(shape, *, voxel_size=10.0, imaging: Imaging | None = None, values=None, chunk=16, name="tomo") -> Tomogram:
+    def make(
+        shape, *, voxel_size=10.0, imaging: Imaging | None = None, values=None, chunk=16, name="tomo", statistics=False
+    ) -> Tomogram:
         path = tmp_path / f"{name}.zarr"
         volume = create_image(
             path, shape=shape, dtype="float32", voxel_size=voxel_size, chunk=chunk, shard=None, overwrite=True
         )
         noise = np.random.default_rng(1).normal(5.0, 3.0, shape).astype(np.float32)
         volume.write(Box.whole(shape), noise if values is None else values)
-        finish_image(path, {} if imaging is None else {"imaging": imaging.to_dict()})
+        facts = {} if imaging is None else {"imaging": imaging.to_dict()}
+        if statistics:
+            facts["statistics"] = statistics_of(volume).to_dict()
+        finish_image(path, facts)
         return Tomogram.open(path)
 
     return make
