@@ -15,23 +15,22 @@ whoever did the part, after everything else of it: *finished means recorded*.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from deepfinder_dask.errors import InputError, SettingsError, StorageError
+from deepfinder_dask.errors import SettingsError, StorageError
+from deepfinder_dask.execution.small_files import SmallFiles, files_in
 
 PLAN = "plan.json"
 PROGRESS = "progress.json"
 RECORDS = "records"
-LOCK = "lock"
 PER_FOLDER = 1000
 """Records in one folder: file systems are slow with folders of a hundred thousand files."""
 
@@ -49,8 +48,11 @@ class Ledger:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = os.fspath(folder)
-        self._files: _Files = _RemoteFiles(self.folder) if "://" in self.folder else _LocalFiles(self.folder)
+        text = os.fspath(folder)
+        if text.startswith("file://"):
+            text = unquote(urlsplit(text).path)
+        self.folder = text if "://" in text else str(Path(text).absolute())  # workers may be elsewhere
+        self._files: SmallFiles = files_in(self.folder)
         self._identity: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -109,7 +111,10 @@ class Ledger:
         StorageError
             If it cannot be written.
         """
-        entry = {"number": number, "plan": self._known_identity(), "facts": dict(facts)}
+        identity = self._known_identity()
+        if identity is None:
+            raise SettingsError(f"{self.folder} has no plan: begin one before its parts are recorded")
+        entry = {"number": number, "plan": identity, "facts": dict(facts)}
         with self._writing():
             self._files.write(_name(number), _text(entry))
 
@@ -162,12 +167,11 @@ class Ledger:
         with self._files.lock():
             yield
 
-    def _known_identity(self) -> str:
+    def _known_identity(self) -> str | None:
+        """What ties records to their plan; None where there is no plan."""
         if self._identity is None:
             plan = self.plan()
-            if plan is None:
-                raise SettingsError(f"{self.folder} has no plan: begin one before its parts are recorded")
-            self._identity = _digest(plan)
+            self._identity = None if plan is None else _digest(plan)
         return self._identity
 
     def _facts(self, name: str, text: bytes | None) -> tuple[int, dict[str, Any]] | None:
@@ -178,7 +182,8 @@ class Ledger:
         number, facts = entry.get("number"), entry.get("facts")
         if not isinstance(number, int) or not isinstance(facts, dict) or name != _name(number):
             return None
-        return (number, facts) if entry.get("plan") == self._known_identity() else None
+        identity = self._known_identity()
+        return (number, facts) if identity is not None and entry.get("plan") == identity else None
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -233,127 +238,3 @@ def _difference(held: Any, wanted: Any, name: str = "plan") -> str:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-class _Files(Protocol):
-    """Small files by name, a slash between folders."""
-
-    def read(self, name: str) -> bytes | None: ...
-    def write(self, name: str, content: bytes) -> None: ...
-    def remove(self, name: str) -> None: ...
-    def walk(self, folder: str, *, contents: bool = True) -> Iterator[tuple[str, bytes | None]]: ...
-    def sweep(self) -> None: ...
-    def lock(self) -> Any: ...
-
-
-class _LocalFiles:
-    """Files of a local folder."""
-
-    def __init__(self, folder: str) -> None:
-        self.root = Path(folder)
-
-    def read(self, name: str) -> bytes | None:
-        try:
-            return (self.root / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return None
-
-    def write(self, name: str, content: bytes) -> None:
-        path = self.root / name
-        half = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
-        try:
-            half.write_bytes(content)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            half.write_bytes(content)
-        half.replace(path)
-
-    def remove(self, name: str) -> None:
-        (self.root / name).unlink(missing_ok=True)
-
-    def walk(self, folder: str, *, contents: bool = True) -> Iterator[tuple[str, bytes | None]]:
-        top = self.root / folder
-        if not top.is_dir():
-            return
-        for parent, _, names in os.walk(top):
-            inner = Path(parent).relative_to(self.root).as_posix()
-            for name in names:
-                content = None
-                if contents and not name.endswith(".partial"):
-                    content = self.read(f"{inner}/{name}")
-                yield f"{inner}/{name}", content
-
-    def sweep(self) -> None:
-        """Remove what a kill left half-written beside the plan."""
-        for half in self.root.glob(".*.partial"):
-            half.unlink(missing_ok=True)
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        from filelock import FileLock, Timeout
-
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.root / LOCK, timeout=0)
-            lock.acquire()
-        except Timeout as error:
-            raise InputError(
-                f"another process is at work in {self.root}: wait until it ends, or choose another output"
-            ) from error
-        except OSError as error:
-            if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):  # a file system without locks
-                yield
-                return
-            raise StorageError(f"cannot write {self.root}: {error.strerror}: choose another output") from error
-        try:
-            yield
-        finally:
-            lock.release()
-
-
-class _RemoteFiles:
-    """Objects under an fsspec URL; a store writes an object whole or not at all."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-
-    def _open(self) -> tuple[Any, str]:
-        import fsspec
-
-        file_system, root = fsspec.core.url_to_fs(self.url)
-        return file_system, root
-
-    def read(self, name: str) -> bytes | None:
-        files, root = self._open()
-        try:
-            return bytes(files.cat_file(f"{root}/{name}"))
-        except (FileNotFoundError, IsADirectoryError):
-            return None
-
-    def write(self, name: str, content: bytes) -> None:
-        files, root = self._open()
-        parent = f"{root}/{name}".rsplit("/", 1)[0]
-        files.makedirs(parent, exist_ok=True)
-        files.pipe_file(f"{root}/{name}", content)
-
-    def remove(self, name: str) -> None:
-        files, root = self._open()
-        try:
-            files.rm_file(f"{root}/{name}")
-        except FileNotFoundError:
-            return
-
-    def walk(self, folder: str, *, contents: bool = True) -> Iterator[tuple[str, bytes | None]]:
-        files, root = self._open()
-        files.invalidate_cache()
-        paths = files.find(f"{root}/{folder}")
-        held = files.cat(paths, on_error="omit") if contents and paths else {}
-        for path in paths:
-            yield path[len(root) + 1 :], held.get(path)
-
-    def sweep(self) -> None:
-        """Nothing is ever half-written here."""
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        yield

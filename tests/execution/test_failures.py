@@ -98,8 +98,8 @@ def test_an_item_that_kills_its_worker_is_named_and_the_rest_completes(tmp_path)
 
 
 def test_workers_killed_from_outside_lose_no_item(tmp_path):
-    """Five of them, at random; an item that was collected before is not done again."""
-    items = range(60)
+    """Three of them; an item that was collected before is not done again."""
+    items = range(40)
     collected = set()
     with open_executor(workers=2) as executor:
         pids = {}
@@ -107,7 +107,7 @@ def test_workers_killed_from_outside_lose_no_item(tmp_path):
             assert index not in collected
             collected.add(index)
             pids[index] = pid, runs(tmp_path)[index]
-            if number in (3, 15, 25, 35, 45):
+            if number in (3, 15, 25):
                 os.kill(pid, signal.SIGKILL)
                 time.sleep(0.05)
     assert collected == set(items)
