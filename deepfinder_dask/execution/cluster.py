@@ -7,6 +7,7 @@ it may have died of are run again, each alone in the cluster; one that kills a w
 
 from __future__ import annotations
 
+import asyncio
 import math
 import secrets
 from collections import deque
@@ -133,6 +134,7 @@ class _Run:
         in_flight = calls_in_flight(function) if hasattr(function, "in_flight") else None
         self.work = Work(self.token, function, in_flight, collect=failures is not None)
         self.workforce = Workforce(client, in_flight, resource_of(function), among)
+        self.reached = self.workforce.addresses
         self.carrier: Future[Any] | None = None
         self.carriers = 0
         self.fresh = iter(range(len(items)))
@@ -219,8 +221,7 @@ class _Run:
             resources=self.workforce.resources,
         )
         for indices, future in zip(tasks, futures, strict=True):
-            self.under_way[str(future.key)] = _Batch(indices, future, addresses, alone)
-            future.add_done_callback(_Bell(self.done))
+            self._watch(str(future.key), _Batch(indices, future, addresses, alone))
 
     def _key(self, parcel: Parcel) -> str:
         """Name of a task: what it belongs to, and the numbers of its first and last item."""
@@ -262,16 +263,40 @@ class _Run:
             while True:
                 keys.append(self.done.get(timeout=TOGETHER if len(keys) < several else 0))
         batches = {key: self.under_way.pop(key) for key in keys if key in self.under_way}
-        ready = {key: batch.future for key, batch in batches.items() if batch.future.status == "finished"}
-        values: dict[str, Done | None] = self.client.gather(ready, errors="skip") if ready else {}
+        values = self._fetch({key: b.future for key, b in batches.items() if b.future.status == "finished"})
         found = []
         for key, batch in batches.items():
             done = values.get(key)
+            if done is None and batch.future.status not in ("error", "cancelled"):
+                self._watch(key, batch)  # the worker that had it is gone: it is computed again
+                continue
             if done is None:
                 done = self._result(batch)
             batch.future.release()
             found.append((batch, done))
         return found
+
+    def _watch(self, key: str, batch: _Batch) -> None:
+        """Have the bell rung when a task comes back."""
+        self.under_way[key] = batch
+        batch.future.add_done_callback(_Bell(self.done))
+
+    def _fetch(self, futures: dict[str, Future[Any]]) -> dict[str, Done | None]:
+        """Results of finished tasks, as far as they can be had."""
+        if not futures:
+            return {}
+        gathering = self.client.gather(futures, errors="skip", asynchronous=True)
+        loop: Any = self.client.loop
+        fetching = asyncio.run_coroutine_threadsafe(gathering, loop.asyncio_loop)
+        while True:
+            try:
+                values: dict[str, Done | None] = fetching.result(PATIENCE)
+            except TimeoutError:
+                if all(future.status == "finished" for future in futures.values()) and not self.workforce.look():
+                    continue  # a slow connection
+                fetching.cancel()
+                return {}
+            return values
 
     def _wait(self) -> str:
         """Key of a task that came back; meanwhile the workers may change."""
@@ -325,14 +350,12 @@ class _Run:
 
     def _send_stranded(self) -> None:
         """Send again what only workers may take that are gone."""
-        if not self.workforce.look():
-            return
+        self.workforce.look()
         here = self.workforce.addresses
-        stranded = [
-            key
-            for key, b in self.under_way.items()
-            if b.addresses is not None and here is not None and not b.addresses & here
-        ]
+        if here is None or here == self.reached:
+            return
+        self.reached = here
+        stranded = [key for key, b in self.under_way.items() if b.addresses is not None and not b.addresses & here]
         if stranded:
             lost = [self.under_way.pop(key) for key in stranded]
             self.client.cancel([batch.future for batch in lost])

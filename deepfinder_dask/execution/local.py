@@ -60,7 +60,9 @@ def local_workers(processes: int | None, *, gpus: bool) -> Iterator[Client]:
     early = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()}
     with deaf_to_interrupts(), dask.config.set(early):
         cluster = _start(count, devices, environment)
-    with cluster, Client(cluster, set_as_default=False) as client:
+    # A local cluster looks after a lost worker some time later, and gives up one that just then is lost once more.
+    patient = dask.config.set({"distributed.deploy.lost-worker-timeout": "1000 days"})
+    with patient, cluster, Client(cluster, set_as_default=False) as client:
         if devices:
             client.wait_for_workers(count)
         yield client
