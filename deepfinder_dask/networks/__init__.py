@@ -12,21 +12,16 @@ from typing import TYPE_CHECKING, Any
 from deepfinder_dask.networks.settings import ImportWeightsSettings
 
 if TYPE_CHECKING:
-    from deepfinder_dask.networks.inference import (
-        NUMERICS,
-        Inference,
-        Precision,
-        bf16_supported,
-        machine_kind,
-        prepare,
-    )
+    from deepfinder_dask.networks.devices import Precision, bf16_supported, machine_kind
+    from deepfinder_dask.networks.inference import NUMERICS, Inference, prepare
     from deepfinder_dask.networks.keras_weights import import_keras_weights
     from deepfinder_dask.networks.regions import derive_halo, forward_core, needed_regions, padded_shape
     from deepfinder_dask.networks.unet import DIVISOR, UNet
     from deepfinder_dask.networks.weights import Weights, load_weights, resolve_weights, save_weights
 
 _HOMES = {
-    **dict.fromkeys(("NUMERICS", "Inference", "Precision", "bf16_supported", "machine_kind", "prepare"), "inference"),
+    **dict.fromkeys(("Precision", "bf16_supported", "machine_kind"), "devices"),
+    **dict.fromkeys(("NUMERICS", "Inference", "prepare"), "inference"),
     "import_keras_weights": "keras_weights",
     **dict.fromkeys(("derive_halo", "forward_core", "needed_regions", "padded_shape"), "regions"),
     **dict.fromkeys(("DIVISOR", "UNet"), "unet"),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from deepfinder_dask.blocks import Box, Shape3, triple
 from deepfinder_dask.errors import GeometryError
-from deepfinder_dask.networks.unet import DIVISOR, INPUT, Concat, Conv, Pool, Program, Step, UNet, Up
+from deepfinder_dask.networks.unet import DIVISOR, INPUT, Concat, Conv, Pool, Program, Step, UNet, Up, UpConv
 
 Regions = dict[str, Box]
 """Voxels of each step's output, counted on that step's own grid."""
@@ -52,11 +52,11 @@ def needed_regions(program: Program, core: Box, shape: Shape3) -> Regions:
         raise GeometryError(f"the network needs sizes that are multiples of {DIVISOR} voxels, got {shape} (z, y, x)")
     if not Box.whole(shape).contains(core) or core.size == 0:
         raise GeometryError(f"the core {core.start}..{core.stop} is empty or outside the volume of shape {shape}")
-    levels = _levels(program)
+    levels = levels_of(program)
     regions: Regions = {next(reversed(program)): core}
     for name, step in reversed(program.items()):
         for source in sources(step):
-            wanted = _read_by(step, regions[name]).clip(triple(n >> levels[source] for n in shape))
+            wanted = read_by(step, regions[name]).clip(triple(n >> levels[source] for n in shape))
             regions[source] = _hull(regions[source], wanted) if source in regions else wanted
     return regions
 
@@ -106,7 +106,7 @@ def forward_core(network: UNet, x: Tensor, read: Box, core: Box, shape: Shape3) 
             f"got {tuple(x.shape[2:])} voxels from {read.start}..{read.stop}"
         )
     held: dict[str, _Held] = {INPUT: _Held(x, read)}
-    levels, last_use = _levels(network.program), last_uses(network.program)
+    levels, last_use = levels_of(network.program), last_uses(network.program)
     for name, step in network.program.items():
         level = levels[sources(step)[0]]
         held[name] = _compute(network, name, step, held, regions[name], triple(n >> level for n in shape))
@@ -132,7 +132,7 @@ class _Held:
 
 def _compute(network: UNet, name: str, step: Step, held: dict[str, _Held], box: Box, shape: Shape3) -> _Held:
     """Values of one step in its region; ``shape`` is the whole volume on the grid of what the step reads."""
-    wanted = _read_by(step, box)
+    wanted = read_by(step, box)
     match step:
         case Conv():
             read = wanted.clip(shape)
@@ -145,6 +145,8 @@ def _compute(network: UNet, name: str, step: Step, held: dict[str, _Held], box: 
         case Up():
             doubled = F.interpolate(held[step.source].cut(wanted), scale_factor=2, mode="nearest")
             return _Held(_Held(doubled, Box(_doubled(wanted.start), _doubled(wanted.stop))).cut(box), box)
+        case UpConv():
+            raise TypeError(f"step {name!r} is for inference alone")
         case Concat():
             return _Held(torch.cat([held[step.first].cut(box), held[step.second].cut(box)], 1), box)
 
@@ -154,15 +156,19 @@ def sources(step: Step) -> tuple[str, ...]:
     return (step.first, step.second) if isinstance(step, Concat) else (step.source,)
 
 
-def _read_by(step: Step, box: Box) -> Box:
+def read_by(step: Step, box: Box) -> Box:
     """What a step reads of its source to write ``box``, not yet clipped at the volume's borders."""
     match step:
         case Conv():
+            first, last = box.start[0] // step.group * step.group, -(-box.stop[0] // step.group) * step.group
+            box = Box((first, *box.start[1:]), (last, *box.stop[1:]))
             return box.grow((step.pad_low,) * 3, (step.pad_high,) * 3)
         case Pool():
             return Box(_doubled(box.start), _doubled(box.stop))
         case Up():
             return Box(triple(n // 2 for n in box.start), triple(-(-n // 2) for n in box.stop))
+        case UpConv():
+            return Box(triple(n // 2 for n in box.start), triple(n // 2 + 1 for n in box.stop))
         case Concat():
             return box
 
@@ -176,15 +182,29 @@ def _hull(a: Box, b: Box) -> Box:
     return Box(start, triple(max(i, j) for i, j in zip(a.stop, b.stop, strict=True)))
 
 
-def _levels(program: Program) -> dict[str, int]:
+def levels_of(program: Program) -> dict[str, int]:
     """How often each step's grid has been halved."""
     levels = {INPUT: 0}
     for name, step in program.items():
         level = levels[sources(step)[0]]
-        levels[name] = level + isinstance(step, Pool) - isinstance(step, Up)
+        levels[name] = level + isinstance(step, Pool) - isinstance(step, Up | UpConv)
     return levels
 
 
 def last_uses(program: Program) -> dict[str, str]:
     """The last step that reads each step."""
     return {source: name for name, step in program.items() for source in sources(step)}
+
+
+def channels_of(program: Program) -> dict[str, int]:
+    """Channels of each step's output."""
+    channels = {INPUT: 1}
+    for name, step in program.items():
+        match step:
+            case Conv() | UpConv():
+                channels[name] = step.channels_out
+            case Concat():
+                channels[name] = channels[step.first] + channels[step.second]
+            case _:
+                channels[name] = channels[step.source]
+    return channels

@@ -13,7 +13,7 @@ Methods and Extended Data Fig. 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,8 @@ class Conv:
     """Kernel size in voxels, equal on all axes."""
     relu: bool = True
     """Whether a ReLU follows."""
+    group: int = 1
+    """Planes along z that are computed together, counted from the first plane of the volume."""
 
     @property
     def pad_low(self) -> int:
@@ -66,6 +68,18 @@ class Up:
 
 
 @dataclass(frozen=True, slots=True)
+class UpConv:
+    """Up, a convolution of size 2 and a ReLU in one step, as only inference computes it."""
+
+    source: str
+    """Step whose output is read."""
+    channels_in: int
+    """Channels read."""
+    channels_out: int
+    """Channels written."""
+
+
+@dataclass(frozen=True, slots=True)
 class Concat:
     """Channels of two steps, one after the other."""
 
@@ -75,7 +89,7 @@ class Concat:
     """Step whose channels follow."""
 
 
-Step = Conv | Pool | Up | Concat
+Step = Conv | Pool | Up | UpConv | Concat
 Program = dict[str, Step]
 """Steps by name, in the order of computation; ``x`` is the input, the last step the output."""
 
@@ -107,6 +121,31 @@ def deepfinder_program(classes: int) -> Program:
         "high_4": Conv("high_3", 32, 32),
         "classify": Conv("high_4", 32, classes, kernel=1, relu=False),
     }
+
+
+def folded_program(classes: int, group: int = 1) -> Program:
+    """Steps that inference computes: each upsampling and its convolution are one step.
+
+    Parameters
+    ----------
+    classes : int
+        Number of classes, the background among them.
+    group : int
+        Planes computed together by the convolutions at full resolution that read many channels.
+    """
+    program = deepfinder_program(classes)
+    folded: Program = {}
+    for name, step in program.items():
+        match step:
+            case Up():
+                continue
+            case Conv(kernel=2) if isinstance(up := program[step.source], Up):
+                folded[name] = UpConv(up.source, step.channels_in, step.channels_out)
+            case Conv(kernel=3) if name.startswith("high") and step.channels_in > 1:
+                folded[name] = replace(step, group=group)
+            case _:
+                folded[name] = step
+    return folded
 
 
 class UNet(nn.Module):
@@ -175,6 +214,8 @@ class UNet(nn.Module):
                 return F.max_pool3d(values[step.source], 2)
             case Up():
                 return F.interpolate(values[step.source], scale_factor=2, mode="nearest")
+            case UpConv():
+                raise TypeError(f"step {name!r} is for inference alone")
             case Concat():
                 return torch.cat([values[step.first], values[step.second]], 1)
 
