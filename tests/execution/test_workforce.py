@@ -234,3 +234,11 @@ def test_no_gpu_is_told_in_one_line(monkeypatch):
     monkeypatch.setenv(VISIBLE, "")
     with pytest.raises(SettingsError, match="found none"), open_executor(gpus=True):
         pass
+
+
+def test_a_worker_that_dies_again_and_again_is_started_again(cluster):
+    """Left alone, a local cluster gives up a worker that is away when it looks, some seconds after an earlier death."""
+    import dask
+
+    assert dask.config.get("distributed.deploy.lost-worker-timeout") == "1000 days"
+    assert cluster.workers == 2
