@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,8 @@ from deepfinder_dask.blocks import Block, Box, Shape3, triple
 from deepfinder_dask.errors import SettingsError
 from deepfinder_dask.execution import Ledger, check_interrupt, compute
 from deepfinder_dask.networks import Weights, needed_regions, padded_shape
-from deepfinder_dask.networks.unet import INPUT, Program, deepfinder_program
+from deepfinder_dask.networks.inference import inference_program
+from deepfinder_dask.networks.unet import INPUT, Program
 from deepfinder_dask.segmentation.store import Outputs
 from deepfinder_dask.segmentation.winning import as_scores, pseudo_probabilities, winner, winner_of_probabilities
 from deepfinder_dask.segmentation.workers import WorkerKind, inference_of
@@ -85,7 +86,7 @@ class Classifier:
     @property
     def program(self) -> Program:
         """Steps of the network."""
-        return deepfinder_program(len(self.weights.classes) + 1)
+        return inference_program(len(self.weights.classes) + 1, device=self.kind.device, precision=self.kind.precision)
 
     def read(self, box: Box) -> list[NDArray[np.float32]]:
         """Normalised input of each pass for a box, zero beyond the tomogram."""
@@ -102,44 +103,59 @@ class Classifier:
         return inputs
 
     def classify(self, inputs: Sequence[NDArray[np.float32]], box: Box) -> Classified:
-        """Labels and pseudo-probabilities of a box from the input of each pass; runs on the compute thread."""
+        """Labels and pseudo-probabilities of a box from the input of each pass; runs on the compute thread.
+
+        A single pass is classified a few planes at a time, so that the logits of a box are never in memory.
+        """
+        device = inference_of(self.weights, self.kind).device
+        classes = len(self.weights.classes) + 1
         with torch.inference_mode():
-            if len(self.passes) == 1:
-                logits = self.logits(inputs[0], box, self.passes[0])
-                labels, probability = winner(logits)
-                scores = as_scores(pseudo_probabilities(logits), self.score_type) if self.score_type else None
-            else:
-                mean = self._averaged(inputs, box)
-                labels, probability = winner_of_probabilities(mean)
-                scores = as_scores(mean, self.score_type) if self.score_type else None
+            labels, probability = (torch.empty(box.shape, dtype=torch.uint8, device=device) for _ in range(2))
+            scores = None
+            if self.score_type:
+                scores = torch.empty((classes, *box.shape), dtype=getattr(torch, self.score_type), device=device)
+            averaged = self._averaged(inputs, box) if len(self.passes) > 1 else None
+            slabs = self._slabs(inputs[0], box, self.passes[0]) if averaged is None else [(box, averaged)]
+            for slab, values in slabs:
+                inside = slab.within(box).slices()
+                shares = averaged
+                if averaged is None:
+                    found = winner(values)
+                    shares = pseudo_probabilities(values) if self.score_type else None
+                else:
+                    found = winner_of_probabilities(averaged)
+                labels[inside], probability[inside] = found
+                if scores is not None and shares is not None and self.score_type:
+                    scores[(..., *inside)] = as_scores(shares, self.score_type)
             return Classified(
                 labels.cpu().numpy(), probability.cpu().numpy(), None if scores is None else scores.cpu().numpy()
             )
 
     def logits(self, x: NDArray[np.float32], box: Box, reversed_axes: Pass = PLAIN) -> Tensor:
         """Logits of a box in one pass, turned back: (class, z, y, x) float32, as one pass over the whole gives them."""
-        inference = inference_of(self.weights, self.kind)
-        values = torch.from_numpy(x)
-        if self.kind.device == "cuda":
-            values = values.pin_memory().to(inference.device, non_blocking=True)
-        logits = inference.logits(
-            values[None, None],
-            self._needed(box, reversed_axes),
-            mirrored(box, self.shape, reversed_axes),
-            padded_shape(self.shape),
-            check=check_interrupt,
-        )
-        return logits.flip([axis + 1 for axis in reversed_axes]) if reversed_axes else logits
+        parts = [values.cpu() for _, values in self._slabs(x, box, reversed_axes)]
+        return torch.cat(parts[::-1] if 0 in reversed_axes else parts, 1)
 
     def _averaged(self, inputs: Sequence[NDArray[np.float32]], box: Box) -> Tensor:
-        """Mean pseudo-probabilities of all passes."""
-        total: Tensor | None = None
+        """Mean pseudo-probabilities of all passes, (class, z, y, x) float32."""
+        device = inference_of(self.weights, self.kind).device
+        total = torch.zeros((len(self.weights.classes) + 1, *box.shape), device=device)
         for x, axes in zip(inputs, self.passes, strict=True):
-            part = pseudo_probabilities(self.logits(x, box, axes))
-            total = part if total is None else total.add_(part)
-        if total is None:
-            raise ValueError("at least one pass is needed")
+            for slab, logits in self._slabs(x, box, axes):
+                total[(..., *slab.within(box).slices())] += pseudo_probabilities(logits)
         return total.div_(len(self.passes))
+
+    def _slabs(self, x: NDArray[np.float32], box: Box, reversed_axes: Pass) -> Iterator[tuple[Box, Tensor]]:
+        """Logits of a box in one pass, turned back, a few planes at a time."""
+        inference = inference_of(self.weights, self.kind)
+        values = torch.from_numpy(x)
+        if inference.device.type == "cuda":
+            values = values.pin_memory().to(inference.device, non_blocking=True)
+        read = self._needed(box, reversed_axes)
+        core, padded = mirrored(box, self.shape, reversed_axes), padded_shape(self.shape)
+        for slab, logits in inference.slabs(values[None, None], read, core, padded, check=check_interrupt):
+            turned = logits.flip([axis + 1 for axis in reversed_axes]) if reversed_axes else logits
+            yield mirrored(slab, self.shape, reversed_axes), turned
 
     def _needed(self, box: Box, reversed_axes: Pass) -> Box:
         """Voxels that a pass reads for a box, counted as that pass sees the tomogram."""

@@ -14,8 +14,8 @@ import torch
 from deepfinder_dask.blocks import Box, Shape3
 from deepfinder_dask.execution import compute, options_to_settings
 from deepfinder_dask.networks import Weights, load_weights
+from deepfinder_dask.networks.cost import costs_of
 from deepfinder_dask.segmentation.job import settle
-from deepfinder_dask.segmentation.plan import whole_work
 from deepfinder_dask.segmentation.settings import GIB, SegmentSettings
 from deepfinder_dask.segmentation.workers import WorkerKind, inference_of, open_workers
 from deepfinder_dask.tomograms import Tomogram
@@ -132,7 +132,8 @@ def _time_sample(weights: Weights, kind: WorkerKind) -> float:
         started = time.perf_counter()
         inference.logits(x, whole, whole, SAMPLE).cpu()
         seconds.append(time.perf_counter() - started)
-    return whole_work(inference.classes, SAMPLE) / seconds[-1]
+    work = float(costs_of(inference.program, SAMPLE, [[n] for n in SAMPLE]).work[0, 0, 0])
+    return work / seconds[-1]
 
 
 def _duration(seconds: float) -> str:

@@ -139,6 +139,8 @@ def settle(
         block=triple(begun["blocks"]["core"]) if begun else settings.block,
         memory=max(begun["blocks"]["memory"], workers.memory) if begun else settings.memory or workers.memory,
         workers=executor.workers,
+        threads=workers.threads,
+        device=workers.kind.device,
         precision=workers.kind.precision,
         passes=2 if settings.augment else 1,
         scores=settings.scores,

@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 from deepfinder_dask.blocks import BlockGrid, Shape3, triple
 from deepfinder_dask.errors import SettingsError
 from deepfinder_dask.networks import DIVISOR, Precision, derive_halo, padded_shape
-from deepfinder_dask.networks.cost import BYTES, axis_extents, multiply_adds, peak_bytes
-from deepfinder_dask.networks.unet import INPUT, deepfinder_program
+from deepfinder_dask.networks.cost import BYTES, Costs, costs_of
+from deepfinder_dask.networks.inference import GPU_WAVE_PLANES, inference_program
+from deepfinder_dask.networks.windows import WAVE_PLANES
 from deepfinder_dask.segmentation.settings import GIB
 
 PROCESS_BYTES = GIB * 5 // 8
 """Memory of a worker beside its block: Python, torch and libraries."""
-MAX_PARTS = 24
+MAX_PARTS = 32
 """Most parts that an axis is cut into when looking for the best block."""
+MAX_VOXELS = 2**25
+"""Most voxels of a block that is chosen here: what a crash may cost, and how often progress is seen."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ def plan_blocks(
     block: Shape3 | None,
     memory: int,
     workers: int = 1,
+    threads: int = 1,
+    device: str = "cpu",
     precision: Precision = "fp32",
     passes: int = 1,
     scores: bool = False,
@@ -60,8 +65,10 @@ def plan_blocks(
         Memory that a worker may use, in bytes.
     workers : int
         Blocks computed at once: few of them should wait for the last block.
-    precision : str
-        ``fp32`` or ``bf16``.
+    threads : int
+        Cores that compute a block.
+    device, precision : str
+        Where and in which numbers the network computes.
     passes : int
         Passes of the network that are averaged.
     scores : bool
@@ -79,12 +86,25 @@ def plan_blocks(
     """
     padded = padded_shape(shape)
     sizes = [_parts(n) for n in padded] if block is None else [[min(c, n)] for c, n in zip(block, padded, strict=True)]
-    work, need = _cost(classes, padded, sizes, precision=precision, passes=passes, scores=scores)
+
+    def costs(candidates: list[list[int]]) -> Costs:
+        return costs_of(
+            inference_program(classes, device=device, precision=precision),
+            padded,
+            candidates,
+            value_bytes=BYTES if precision == "fp32" else 2,
+            wave_planes=GPU_WAVE_PLANES if device == "cuda" else WAVE_PLANES,
+            threads=threads,
+        )
+
+    table = costs(sizes)
+    need = PROCESS_BYTES + _bytes_of(table, classes, passes=passes, scores=scores)
     if block is None:
         # Work of all blocks, and of the workers that wait while the last blocks are computed.
         blocks = _outer([np.array([ceil(n / c) for c in axis], float) for n, axis in zip(padded, sizes, strict=True)])
-        time = np.where(need <= memory, work * np.ceil(blocks / workers) * workers / blocks, np.inf)
-        flat = int(np.argmin(time if np.isfinite(time).any() else need))
+        fits = (need <= memory) & (_outer([np.array(axis, float) for axis in sizes]) <= MAX_VOXELS)
+        time = np.where(fits, table.work * np.ceil(blocks / workers) * workers / blocks, np.inf)
+        flat = int(np.argmin(time if fits.any() else need))
         best = triple(np.unravel_index(flat, time.shape))
     else:
         best = (0, 0, 0)
@@ -95,44 +115,22 @@ def plan_blocks(
             f"a block of {'×'.join(map(str, core))} voxels needs {need[best] / GIB:.2f} GiB, allowed are "
             f"{memory / GIB:.2f} GiB: use a smaller block, or allow --memory {gib:.1f}GiB"
         )
-    low, high = derive_halo(deepfinder_program(classes))
+    low, high = derive_halo(inference_program(classes, device=device, precision=precision))
     return Plan(
         grid=BlockGrid(shape, block or core, (low,) * 3, (high,) * 3),
         memory=int(need[best]),
-        waste=float(work[best] / whole_work(classes, padded)),
-        work=float(work[best]),
+        waste=float(table.work[best] / costs([[n] for n in padded]).work[0, 0, 0]),
+        work=float(table.work[best]),
     )
 
 
-def whole_work(classes: int, padded: Shape3) -> float:
-    """Multiply-adds of one pass over a whole volume, whose sizes are multiples of 4 voxels."""
-    work, _ = _cost(classes, padded, [[n] for n in padded])
-    return float(work[0, 0, 0])
-
-
-def _cost(
-    classes: int,
-    padded: Shape3,
-    sizes: list[list[int]],
-    *,
-    precision: Precision = "fp32",
-    passes: int = 1,
-    scores: bool = False,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Multiply-adds of all blocks and peak bytes of a worker, for every combination of block sizes on the axes."""
-    program = deepfinder_program(classes)
-    extents = [[axis_extents(classes, n, c) for c in axis] for n, axis in zip(padded, sizes, strict=True)]
-    names = [INPUT, *program]
-    total = {k: _outer([np.array([e.total[k] for e in axis], float) for axis in extents]) for k in names}
-    largest = {k: _outer([np.array([e.largest[k] for e in axis], float) for axis in extents]) for k in names}
-    read, core = largest[INPUT], largest[names[-1]]
-    # While one block is computed, the next one is read (grey values as stored and normalised) and the last one written.
-    waiting = read * BYTES * (1 + 2 * passes) + core * (2 + 2 * classes * scores) * 2
-    averaged = core * BYTES * classes * (passes > 1)
-    # After the network: logits, their winner, and pseudo-probabilities where they are wanted.
-    after = core * BYTES * (classes + 5 + 2 * classes * (scores or passes > 1))
-    network = peak_bytes(program, largest)
-    return multiply_adds(program, total), PROCESS_BYTES + waiting + averaged + np.maximum(network, after)
+def _bytes_of(costs: Costs, classes: int, *, passes: int, scores: bool) -> NDArray[np.float64]:
+    """Peak bytes of a block beside what every process needs: layers, input, output, and the blocks before and after."""
+    # While one block is computed, the next one is read (as stored, then normalised) and the last one is written.
+    reading = costs.read * BYTES * (2 + 2 * passes)
+    writing = 2 * costs.core * (2 + 2 * classes * scores)
+    averaged = costs.core * BYTES * classes * (passes > 1)
+    return costs.network + reading + writing + averaged
 
 
 def _outer(axes: list[NDArray[np.float64]]) -> NDArray[np.float64]:

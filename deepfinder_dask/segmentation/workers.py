@@ -66,6 +66,8 @@ class Workers:
     """Their hosts; None where all workers are of this kind."""
     memory: int
     """Memory that one of them may use for a block where nobody says, in bytes."""
+    threads: int
+    """Cores that compute a block, at most."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class _Description:
     bf16: Collection[str]
     """Devices that multiply bf16."""
     torch: str
+    threads: int
+    """Cores that compute here."""
     memory: int | None
     """Free memory of the GPU, in bytes."""
 
@@ -135,6 +139,7 @@ def choose_workers(executor: Executor, settings: SegmentSettings, begun: Mapping
     return Workers(
         kind=WorkerKind(device, precision, machine, torch),
         among=None if len(same) == len(answers) else sorted({_host(address) for address in same}),
+        threads=max(answer.threads for answer in same.values()),
         memory=int(GPU_SHARE * min(free)) if device == "cuda" and free else DEFAULT_MEMORY,
     )
 
@@ -149,6 +154,7 @@ def _describe() -> _Description:
         machines={device: machine_kind(device) for device in devices},
         bf16=tuple(device for device in devices if bf16_supported(device)),
         torch=str(torch.__version__),
+        threads=computing_cores(),
         memory=torch.cuda.mem_get_info()[0] if "cuda" in devices else None,
     )
 
