@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepfinder_dask.blocks import Block, Box, Shape3, triple
-from deepfinder_dask.errors import SettingsError
+from deepfinder_dask.errors import InputError, SettingsError
 from deepfinder_dask.execution import Ledger, check_interrupt, compute
 from deepfinder_dask.networks import Weights, needed_regions, padded_shape
 from deepfinder_dask.networks.inference import inference_program
@@ -76,7 +76,14 @@ class Classifier:
     def __call__(self, box: Box) -> Classified:
         """Read and classify a box of voxels."""
         inputs = self.read(box)
-        return compute(self.classify, inputs, box)
+        try:
+            return compute(self.classify, inputs, box)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()  # what other shapes of blocks left behind
+        try:
+            return compute(self.classify, inputs, box)
+        except torch.OutOfMemoryError as error:
+            raise InputError("the GPU has too little free memory for a block: allow less with --memory") from error
 
     @cached_property
     def shape(self) -> Shape3:

@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from deepfinder_dask.errors import InputError, SettingsError
 from deepfinder_dask.execution import Executor, computing_cores, open_executor
@@ -63,7 +62,7 @@ class Workers:
     kind: WorkerKind
     """What they have in common."""
     among: Collection[str] | None
-    """Their hosts; None where all workers are of this kind."""
+    """Their addresses; None where all workers are of this kind."""
     memory: int
     """Memory that one of them may use for a block where nobody says, in bytes."""
     threads: int
@@ -138,7 +137,7 @@ def choose_workers(executor: Executor, settings: SegmentSettings, begun: Mapping
     free = [answer.memory for answer in same.values() if answer.memory is not None]
     return Workers(
         kind=WorkerKind(device, precision, machine, torch),
-        among=None if len(same) == len(answers) else sorted({_host(address) for address in same}),
+        among=None if len(same) == len(answers) else sorted(same),
         threads=max(answer.threads for answer in same.values()),
         memory=int(GPU_SHARE * min(free)) if device == "cuda" and free else DEFAULT_MEMORY,
     )
@@ -157,11 +156,6 @@ def _describe() -> _Description:
         threads=computing_cores(),
         memory=torch.cuda.mem_get_info()[0] if "cuda" in devices else None,
     )
-
-
-def _host(address: str) -> str:
-    """Host of a worker's address: restarted, a worker has another port."""
-    return urlsplit(address).hostname or address
 
 
 def _in_worker() -> bool:
