@@ -13,17 +13,17 @@ from deepfinder_dask.networks.settings import ImportWeightsSettings
 
 if TYPE_CHECKING:
     from deepfinder_dask.networks.devices import Precision, bf16_supported, machine_kind
-    from deepfinder_dask.networks.inference import NUMERICS, Inference, prepare
+    from deepfinder_dask.networks.inference import NUMERICS, Inference, inference_program, prepare
     from deepfinder_dask.networks.keras_weights import import_keras_weights
-    from deepfinder_dask.networks.regions import derive_halo, forward_core, needed_regions, padded_shape
+    from deepfinder_dask.networks.regions import derive_halo, needed_regions, padded_shape
     from deepfinder_dask.networks.unet import DIVISOR, UNet
     from deepfinder_dask.networks.weights import Weights, load_weights, resolve_weights, save_weights
 
 _HOMES = {
     **dict.fromkeys(("Precision", "bf16_supported", "machine_kind"), "devices"),
-    **dict.fromkeys(("NUMERICS", "Inference", "prepare"), "inference"),
+    **dict.fromkeys(("NUMERICS", "Inference", "inference_program", "prepare"), "inference"),
     "import_keras_weights": "keras_weights",
-    **dict.fromkeys(("derive_halo", "forward_core", "needed_regions", "padded_shape"), "regions"),
+    **dict.fromkeys(("derive_halo", "needed_regions", "padded_shape"), "regions"),
     **dict.fromkeys(("DIVISOR", "UNet"), "unet"),
     **dict.fromkeys(("Weights", "load_weights", "resolve_weights", "save_weights"), "weights"),
 }
@@ -38,8 +38,8 @@ __all__ = [
     "Weights",
     "bf16_supported",
     "derive_halo",
-    "forward_core",
     "import_keras_weights",
+    "inference_program",
     "load_weights",
     "machine_kind",
     "needed_regions",

@@ -9,21 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfinder_dask.blocks import Box, Shape3
-from deepfinder_dask.networks.regions import channels_of, last_uses, needed_regions, sources
-from deepfinder_dask.networks.unet import DIVISOR, INPUT, Conv, Program, Step, UpConv, deepfinder_program
+from deepfinder_dask.networks.regions import channels_of, levels_of, needed_regions, sources
+from deepfinder_dask.networks.unet import DIVISOR, INPUT, Conv, Program, Step, UpConv
 from deepfinder_dask.networks.windows import WAVE_PLANES, schedule, windowed
 
 BYTES = 4
 """Bytes of a float32 value."""
-
-Voxels = Mapping[str, NDArray[np.float64]]
-"""Voxels of each step's region, an array over candidates of blocks."""
+TILE_BYTES = 50 * 2**20
+"""Memory of a thread for the tile at hand: what it gathers, and results on their way to a window (measured)."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +32,6 @@ class AxisExtents:
     """Summed over all blocks of the axis."""
     largest: Mapping[str, int]
     """Of the block where it is largest."""
-
-
-def axis_extents(classes: int, length: int, core: int) -> AxisExtents:
-    """Extents along an axis of ``length`` voxels, a multiple of 4, cut into blocks of ``core`` voxels."""
-    return _extents(tuple(deepfinder_program(classes).items()), length, core)
 
 
 @lru_cache(maxsize=4096)
@@ -68,36 +61,6 @@ def _planes_held(steps: tuple[tuple[str, Step], ...], length: int, core: int, wa
     return held
 
 
-def peak_bytes(program: Program, voxels: Voxels) -> NDArray[np.float64]:
-    """Bytes that a forward pass holds at its peak, float32.
-
-    At each step: what later steps still read, the step's output, and a copy of its input (a convolution takes its input
-    in its own memory layout, padded at the volume's borders).
-    """
-    channels, last = channels_of(program), last_uses(program)
-    size = {name: channels[name] * BYTES * voxels[name] for name in channels}
-    held: dict[str, Any] = {INPUT: size[INPUT]}
-    peak = np.zeros_like(size[INPUT])
-    for name, step in program.items():
-        copies = sum(size[source] for source in sources(step))
-        held[name] = size[name]
-        peak = np.maximum(peak, sum(held.values()) + copies)
-        for source in sources(step):
-            if last[source] == name:
-                held.pop(source, None)
-    return peak
-
-
-def multiply_adds(program: Program, voxels: Voxels) -> NDArray[np.float64]:
-    """Multiply-adds of all convolutions on these voxels."""
-    steps = ((name, step) for name, step in program.items() if isinstance(step, Conv))
-    return np.asarray(sum(voxels[name] * (s.channels_in * s.channels_out * s.kernel**3) for name, s in steps))
-
-
-TILE_BYTES = 28 * 2**20
-"""Memory of a thread for the tile at hand, float32: what it gathers, and results on their way to a window."""
-
-
 @dataclass(frozen=True)
 class Costs:
     """What the blocks of a grid cost, for a whole table of candidates: one axis of it per axis of the volume."""
@@ -120,6 +83,7 @@ def costs_of(
     value_bytes: int = 4,
     wave_planes: int = WAVE_PLANES,
     threads: int = 1,
+    tiled: bool = True,
 ) -> Costs:
     """What blocks cost in inference.
 
@@ -137,6 +101,9 @@ def costs_of(
         Planes of a wave.
     threads : int
         Threads that compute a block.
+    tiled : bool
+        Whether each step of a wave is cut into tiles, as on a CPU, or is a single one, as on a GPU (what the GPU's own
+        kernels take beside is not counted).
 
     Returns
     -------
@@ -155,13 +122,27 @@ def costs_of(
         z, y, x = (np.array([getattr(e, field)[name] for e in axis], float) for axis in table)
         return np.asarray(z[:, None, None] * y[None, :, None] * x[None, None, :])
 
+    def window(name: str, planes: list[int], channels: int) -> NDArray[np.float64]:
+        y, x = (np.array([e.largest[name] for e in axis], float) for axis in table[1:])
+        return np.asarray(value_bytes * channels * np.array(planes, float)[:, None, None] * y[None, :, None] * x)
+
     output = next(reversed(program))
     work = sum(outer(name, "total") * per_voxel for name, per_voxel in arithmetic_of(program).items())
-    network = np.full_like(outer(output, "largest"), threads * TILE_BYTES * value_bytes / 4)
+    network = np.full_like(outer(output, "largest"), float(threads * TILE_BYTES))
+    if not tiled:
+        channels_read, levels = channels_of(program), levels_of(program)
+        tiles = (
+            window(
+                name,
+                [wave_planes >> levels[name]] * len(planes),
+                channels_read[sources(step)[0]] + 2 * step.channels_out,
+            )
+            for name, step in program.items()
+            if isinstance(step, Conv | UpConv)
+        )
+        network = np.max(list(tiles), axis=0)
     for name, channels in windowed(program).items():
-        held = np.array([p[name] for p in planes], float)
-        y, x = (np.array([e.largest[name] for e in axis], float) for axis in table[1:])
-        network += value_bytes * channels * held[:, None, None] * y[None, :, None] * x[None, None, :]
+        network = network + window(name, [held[name] for held in planes], channels)
     return Costs(np.asarray(work), network, outer(INPUT, "largest"), outer(output, "largest"))
 
 

@@ -44,13 +44,9 @@ GPU_WAVE_PLANES = 32
 """Planes of a wave on a GPU, where a step's whole wave is one tile."""
 
 
-LINES = False
-"""Whether float32 on a CPU takes :class:`LineConvolution` at full resolution."""
-
-
 def inference_program(classes: int, *, device: str = "cpu", precision: Precision = "fp32") -> Program:
     """Steps that a device computes in a precision: what a block must read follows from them."""
-    lines = LINES and torch.device(device).type == "cpu" and precision == "fp32"
+    lines = torch.device(device).type == "cpu" and precision == "fp32"
     return folded_program(classes, LINE_GROUP if lines else 1)
 
 

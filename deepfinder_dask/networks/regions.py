@@ -1,21 +1,15 @@
-"""Which voxels each step of a network needs for a block: the halo, and a forward pass that computes nothing else.
+"""Which voxels each step of a network needs for a block, and so the halo.
 
 Going backwards from the block's core, each step asks its source for the voxels it reads, clipped at the volume's true
-borders. Going forwards, every step then computes its region and no more: a convolution pads with zeros exactly where
-its context was clipped, as in one pass over the whole volume, and takes its context from its source everywhere else.
+borders. Going forwards, every step then computes its region and no more: a convolution reads zeros exactly where its
+context was clipped, as in one pass over the whole volume, and takes its context from its source everywhere else.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from deepfinder_dask.blocks import Box, Shape3, triple
 from deepfinder_dask.errors import GeometryError
-from deepfinder_dask.networks.unet import DIVISOR, INPUT, Concat, Conv, Pool, Program, Step, UNet, Up, UpConv
+from deepfinder_dask.networks.unet import DIVISOR, INPUT, Concat, Conv, Pool, Program, Step, Up, UpConv
 
 Regions = dict[str, Box]
 """Voxels of each step's output, counted on that step's own grid."""
@@ -73,84 +67,6 @@ def derive_halo(program: Program) -> tuple[int, int]:
     return -(-low // DIVISOR) * DIVISOR, -(-high // DIVISOR) * DIVISOR
 
 
-def forward_core(network: UNet, x: Tensor, read: Box, core: Box, shape: Shape3) -> Tensor:
-    """Logits of a core, equal to cropping one pass over the whole volume.
-
-    Parameters
-    ----------
-    network : UNet
-        The network.
-    x : Tensor
-        Normalised voxels of ``read``, (n, 1, z, y, x) float32.
-    read : Box
-        Voxels that ``x`` holds; contains what the core needs (:func:`needed_regions`).
-    core : Box
-        Voxels wanted of the output; its start is a multiple of 4.
-    shape : Shape3
-        Whole volume in voxels, (z, y, x), multiples of 4.
-
-    Returns
-    -------
-    Tensor
-        (n, class, z, y, x) float32.
-
-    Raises
-    ------
-    GeometryError
-        If ``read`` lacks voxels that the core needs, or ``x`` is not of its shape.
-    """
-    regions = needed_regions(network.program, core, shape)
-    if tuple(x.shape[2:]) != read.shape or not read.contains(regions[INPUT]):
-        raise GeometryError(
-            f"the core {core.start}..{core.stop} needs voxels {regions[INPUT].start}..{regions[INPUT].stop}, "
-            f"got {tuple(x.shape[2:])} voxels from {read.start}..{read.stop}"
-        )
-    held: dict[str, _Held] = {INPUT: _Held(x, read)}
-    levels, last_use = levels_of(network.program), last_uses(network.program)
-    for name, step in network.program.items():
-        level = levels[sources(step)[0]]
-        held[name] = _compute(network, name, step, held, regions[name], triple(n >> level for n in shape))
-        for source in sources(step):
-            if last_use[source] == name:
-                del held[source]  # memory peaks at the widest pair of layers, not at their sum
-    return held[name].values
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """Values of a step and where they are."""
-
-    values: Tensor
-    """(n, channel, z, y, x)."""
-    box: Box
-    """Their voxels, on the step's own grid."""
-
-    def cut(self, box: Box) -> Tensor:
-        """The values of a box within."""
-        return self.values[(..., *box.within(self.box).slices())]
-
-
-def _compute(network: UNet, name: str, step: Step, held: dict[str, _Held], box: Box, shape: Shape3) -> _Held:
-    """Values of one step in its region; ``shape`` is the whole volume on the grid of what the step reads."""
-    wanted = read_by(step, box)
-    match step:
-        case Conv():
-            read = wanted.clip(shape)
-            before = (a - b for a, b in zip(read.start, wanted.start, strict=True))
-            after = (b - a for a, b in zip(read.stop, wanted.stop, strict=True))
-            pads = tuple(zip(before, after, strict=True))
-            return _Held(network.convolve(name, held[step.source].cut(read), pads), box)
-        case Pool():
-            return _Held(F.max_pool3d(held[step.source].cut(wanted), 2), box)
-        case Up():
-            doubled = F.interpolate(held[step.source].cut(wanted), scale_factor=2, mode="nearest")
-            return _Held(_Held(doubled, Box(_doubled(wanted.start), _doubled(wanted.stop))).cut(box), box)
-        case UpConv():
-            raise TypeError(f"step {name!r} is for inference alone")
-        case Concat():
-            return _Held(torch.cat([held[step.first].cut(box), held[step.second].cut(box)], 1), box)
-
-
 def sources(step: Step) -> tuple[str, ...]:
     """Names of the steps that a step reads."""
     return (step.first, step.second) if isinstance(step, Concat) else (step.source,)
@@ -189,11 +105,6 @@ def levels_of(program: Program) -> dict[str, int]:
         level = levels[sources(step)[0]]
         levels[name] = level + isinstance(step, Pool) - isinstance(step, Up | UpConv)
     return levels
-
-
-def last_uses(program: Program) -> dict[str, str]:
-    """The last step that reads each step."""
-    return {source: name for name, step in program.items() for source in sources(step)}
 
 
 def channels_of(program: Program) -> dict[str, int]:

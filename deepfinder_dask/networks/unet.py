@@ -208,8 +208,7 @@ class UNet(nn.Module):
     def _compute(self, name: str, step: Step, values: dict[str, Tensor]) -> Tensor:
         match step:
             case Conv():
-                pads = (step.pad_low, step.pad_high)
-                return self.convolve(name, values[step.source], (pads, pads, pads))
+                return self._convolve(name, step, values[step.source])
             case Pool():
                 return F.max_pool3d(values[step.source], 2)
             case Up():
@@ -219,43 +218,11 @@ class UNet(nn.Module):
             case Concat():
                 return torch.cat([values[step.first], values[step.second]], 1)
 
-    def convolve(self, name: str, x: Tensor, pads: tuple[tuple[int, int], ...]) -> Tensor:
-        """Convolution and activation of one step.
-
-        Parameters
-        ----------
-        name : str
-            The step.
-        x : Tensor
-            (n, channels_in, z, y, x).
-        pads : tuple of (int, int)
-            Zeros added before and after each axis, in the order z, y, x.
-
-        Returns
-        -------
-        Tensor
-            (n, channels_out, z, y, x).
-        """
-        step = self.program[name]
-        if not isinstance(step, Conv):
-            raise TypeError(f"step {name!r} is no convolution")
-        # The kernel pads evenly by itself; only uneven padding needs a copy.
-        padding = [low if low == high else 0 for low, high in pads]
-        uneven = [(0, 0) if low == high else (low, high) for low, high in pads]
-        if any(side for pair in uneven for side in pair):
-            x = F.pad(x, [side for pair in reversed(uneven) for side in pair])
+    def _convolve(self, name: str, step: Conv, x: Tensor) -> Tensor:
+        """Convolution and activation of one step."""
         layer = self.conv(name)
-        if x.device.type == "cpu" and not torch.is_grad_enabled():
-            # Always oneDNN: torch's own choice between two CPU kernels depends on the size of the block, and their
-            # results differ in the last bits. One input channel is ambiguous about its memory layout, which would
-            # let the size decide again, so it goes in plain.
-            if step.channels_in == 1:
-                x = x.contiguous()
-                weight = layer.weight.contiguous()
-            else:
-                x = x.contiguous(memory_format=torch.channels_last_3d)
-                weight = layer.weight.contiguous(memory_format=torch.channels_last_3d)
-            y: Tensor = torch.mkldnn_convolution(x, weight, layer.bias, padding, [1, 1, 1], [1, 1, 1], 1)
-            return y.relu_() if step.relu else y
+        padding = step.pad_low
+        if step.pad_low != step.pad_high:
+            x, padding = F.pad(x, [step.pad_low, step.pad_high] * 3), 0
         y = F.conv3d(x, layer.weight, layer.bias, padding=padding)
         return F.relu(y) if step.relu else y

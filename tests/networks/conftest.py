@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deepfinder_dask.networks import UNet
+from deepfinder_dask.networks import UNet, Weights
+from deepfinder_dask.particles import ParticleClass
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +17,9 @@ def random_network() -> UNet:
         if name.endswith("bias"):
             values.normal_(std=0.1)
     return network
+
+
+@pytest.fixture(scope="session")
+def random_weights(random_network) -> Weights:
+    classes = tuple(ParticleClass(f"class {label}", label) for label in (1, 2, 3))
+    return Weights(random_network.state_dict(), classes, voxel_size=10.0)

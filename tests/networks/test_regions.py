@@ -1,93 +1,76 @@
-"""The halo and the regions are exactly what one pass over the whole volume needs."""
+"""The halo and the regions are what one pass over the whole volume needs."""
 
 from __future__ import annotations
 
 import pytest
-import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deepfinder_dask.blocks import Box
 from deepfinder_dask.errors import GeometryError
-from deepfinder_dask.networks import derive_halo, forward_core, needed_regions, padded_shape
-from deepfinder_dask.networks.unet import INPUT, deepfinder_program
-
-SHAPE = (8, 12, 176)
-CORE = Box((0, 0, 64), (8, 12, 96))
-
-
-@pytest.fixture(scope="module")
-def volume() -> torch.Tensor:
-    return torch.randn(1, 1, *SHAPE, generator=torch.Generator().manual_seed(3))
-
-
-def cropped(network, volume, low, high, offset=0):
-    """Logits of the core from a plain pass over the core with a halo along x."""
-    start, stop = CORE.start[2] + offset - low, CORE.stop[2] + offset + high
-    with torch.inference_mode():
-        return network(volume[..., start:stop])[..., low - offset : low - offset + CORE.shape[2]]
-
-
-@pytest.fixture(scope="module")
-def whole(random_network, volume):
-    with torch.inference_mode():
-        return random_network(volume)[(..., *CORE.slices())]
+from deepfinder_dask.networks import derive_halo, inference_program, needed_regions, padded_shape
+from deepfinder_dask.networks.regions import levels_of, read_by
+from deepfinder_dask.networks.unet import INPUT, Concat, deepfinder_program, folded_program
+from deepfinder_dask.networks.windows import schedule, stored_sources
 
 
 def test_halo_follows_from_the_steps():
     assert derive_halo(deepfinder_program(5)) == (32, 36)
+    assert derive_halo(inference_program(5, precision="bf16")) == (32, 36)
 
 
-def test_a_block_with_the_halo_equals_the_whole_volume(random_network, volume, whole):
-    assert torch.equal(cropped(random_network, volume, 32, 36), whole)
+@st.composite
+def shapes_and_cores(draw):
+    shape = tuple(draw(st.tuples(*[st.integers(1, 40).map(lambda n: 4 * n)] * 3)))
+    start = [draw(st.integers(0, n - 1)) for n in shape]
+    stop = [draw(st.integers(a + 1, n)) for a, n in zip(start, shape, strict=True)]
+    return shape, Box(tuple(start), tuple(stop))
 
 
-@pytest.mark.parametrize(("low", "high", "offset"), [(28, 36, 0), (32, 32, 0), (36, 40, 2)])
-def test_less_halo_or_another_origin_does_not(random_network, volume, whole, low, high, offset):
-    assert not torch.equal(cropped(random_network, volume, low, high, offset), whole)
+@given(case=shapes_and_cores())
+def test_folding_changes_nothing_that_is_needed(case):
+    shape, core = case
+    plain, folded = (needed_regions(program(4), core, shape) for program in (deepfinder_program, folded_program))
+    assert folded == {name: plain[name] for name in folded}
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("start", [0, 4, 62, 63, 144])
-def test_regions_give_the_whole_volume_bit_for_bit(random_network, volume, start, threads):
-    core = Box((0, 4, start), (6, 12, start + 32))
-    read = needed_regions(random_network.program, core, SHAPE)[INPUT]
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode():
-            part = forward_core(random_network, volume[(..., *read.slices())], read, core, SHAPE)
-            assert torch.equal(part, random_network(volume)[(..., *core.slices())])
-    finally:
-        torch.set_num_threads(before)
+@given(case=shapes_and_cores(), group=st.sampled_from([1, 4]), planes=st.sampled_from([4, 8, 32]))
+def test_every_wave_finds_what_it_reads(case, group, planes):
+    """Each plane is computed once, after all that it reads, and before those have left their windows."""
+    shape, core = case
+    program = folded_program(4, group)
+    plan = schedule(program, core, shape, planes)
+    levels = levels_of(program)
+    done = {name: plan.regions[name].start[0] for name in program}
+    for wave in plan.waves:
+        for name, (start, stop) in wave.items():
+            step, region = program[name], plan.regions[name]
+            assert start == done[name] < stop
+            read = read_by(step, Box((start, *region.start[1:]), (stop, *region.stop[1:])))
+            for source in stored_sources(program, name):
+                wanted = read.clip(tuple(n >> levels[source] for n in shape))
+                assert plan.regions[source].contains(wanted)
+                if source != INPUT:
+                    assert wanted.stop[0] <= done[source]
+                    assert wanted.start[0] >= done[source] - plan.planes[source]
+            done[name] = stop
+    for name, step in program.items():
+        if not isinstance(step, Concat):
+            assert done[name] == plan.regions[name].stop[0]
 
 
-def test_regions_hold_no_voxel_too_many(random_network, volume):
-    """Each border voxel of the region matters; none outside does."""
-    core = Box((0, 0, 64), (8, 12, 68))
-    read = needed_regions(random_network.program, core, SHAPE)[INPUT]
-
-    def changes(x):
-        shaken = volume.clone()
-        shaken[..., x] += 100.0
-        with torch.inference_mode():
-            return not torch.equal(random_network(shaken)[(..., *core.slices())], reference)
-
-    with torch.inference_mode():
-        reference = random_network(volume)[(..., *core.slices())]
-    assert changes(read.start[2])
-    assert changes(read.stop[2] - 1)
-    assert not changes(read.start[2] - 1)
-    assert not changes(read.stop[2])
+def test_windows_do_not_grow_with_the_volume():
+    held = [schedule(folded_program(4, 4), Box.whole((n, 32, 32)), (n, 32, 32)).planes for n in (256, 512)]
+    assert held[0] == held[1]
+    assert held[0]["high_2"] < 64
 
 
-def test_missing_voxels_are_refused(random_network, volume):
-    core = Box((0, 0, 64), (8, 12, 96))
-    read = Box((0, 0, 36), (8, 12, 132))
-    with pytest.raises(GeometryError, match="needs voxels"):
-        forward_core(random_network, volume[(..., *read.slices())], read, core, SHAPE)
+def test_needs_are_refused_where_the_volume_cannot_meet_them():
+    core, program = Box((0, 0, 64), (8, 12, 96)), deepfinder_program(4)
     with pytest.raises(GeometryError, match="multiples of 4"):
-        needed_regions(random_network.program, core, (8, 12, 175))
+        needed_regions(program, core, (8, 12, 175))
     with pytest.raises(GeometryError, match="outside"):
-        needed_regions(random_network.program, core.shift((0, 0, 90)), SHAPE)
+        needed_regions(program, core.shift((0, 0, 90)), (8, 12, 176))
 
 
 def test_shapes_are_padded_up():
