@@ -18,6 +18,9 @@ the network) is listed apart as its start. Peak memory is that of the process si
 - ours: `segment`, from a Zarr store on the disk to label map and probabilities on the disk, loading the weights
   included.
 
+"changed" counts voxels whose label depends on the blocks: none may. The plain pass does its sums in another order than
+`segment`, so that its labels differ where two classes are as good as equal.
+
 The original pads the tomogram with zeros where the network pads each layer, crops less than its network's field of
 view, and its patches do not begin at multiples of 4 voxels: its labels depend on its patches. So the labels that differ
 are counted, with how sure the network was there (the difference of its two best probabilities in the plain pass), and
@@ -119,20 +122,29 @@ def unavailable(precision: str, device: str) -> str | None:
     return None if bf16_supported(device) else "no fast bf16 on this hardware"
 
 
-def measure_ours(folder: Path, bounds: list[float], precision: str, device: str) -> dict[str, dict[str, Any]]:
-    """Figures of ``segment`` for each bound, by its name."""
-    ours = {}
-    for bound in bounds:
-        output = folder / f"{precision}-{bound:g}.zarr"
-        settings = known_settings(memory=int(bound * GIB), precision=precision, device=device)
+def measure_ours(
+    folder: Path, options: argparse.Namespace, precision: str
+) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
+    """Figures and label map of ``segment`` for each bound, and for a block if one was asked for, by name."""
+    from deepfinder_dask.segmentation import Segmentation
+
+    bounds = [float(n) for n in options.memory.split(",")]
+    runs: list[tuple[str, float, dict[str, Any]]] = [(f"{bound:g} GiB", bound, {}) for bound in bounds]
+    if options.block:
+        runs.append((f"block {options.block}", max(bounds), {"block": options.block}))
+    ours, maps = {}, {}
+    for name, bound, choice in runs:
+        output = folder / f"{precision}-{len(ours)}.zarr"
+        settings = known_settings(memory=int(bound * GIB), precision=precision, device=options.device, **choice)
         figures = run_segment(folder / "tomogram.zarr", folder / "weights.safetensors", output, **settings)
-        ours[f"{bound:g} GiB"] = {"bound_mib": bound * 1024, **figures}
-    return ours
+        ours[name] = {"bound_mib": bound * 1024, **figures}
+        maps[name] = Segmentation.open(str(output)).label_map.read()
+    return ours, maps
 
 
-def compare(folder: Path, labels: np.ndarray, margin: np.ndarray | None, other: str) -> dict[str, Any]:
-    """How many voxels of a saved label map have another label, and how sure the plain pass was there."""
-    differ = labels != np.load(folder / other)
+def compare(found_labels: np.ndarray, labels: np.ndarray, margin: np.ndarray | None) -> dict[str, Any]:
+    """How many voxels of a label map have another label, and how sure the plain pass was there."""
+    differ = found_labels != labels
     found: dict[str, Any] = {"voxels": int(differ.sum()), "share": float(differ.mean())}
     inner = tuple(slice(BORDER, n - BORDER) for n in labels.shape)
     if labels[inner].size:
@@ -148,11 +160,8 @@ def compare(folder: Path, labels: np.ndarray, margin: np.ndarray | None, other: 
 
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """All figures."""
-    from deepfinder_dask.segmentation import Segmentation
-
     shape = parse_shape(options.shape)
     voxels = shape[0] * shape[1] * shape[2]
-    bounds = [float(n) for n in options.memory.split(",")]
     figures: dict[str, Any] = {"shape": shape, "classes": options.classes, "voxels": voxels}
     reason = f"{PEERS.relative_to(ROOT)} is missing: run `make peers`" if not PEERS.exists() else None
     reason = "left out, as asked" if options.without_original else reason
@@ -180,11 +189,12 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             labels, margin = (np.load(folder / f"{name}-{precision}.npy") for name in ("whole", "margin"))
             counts = np.bincount(labels.ravel(), minlength=options.classes)
             here["whole"]["share_of_each_label"] = (counts / voxels).round(4).tolist()
-        here["ours"] = measure_ours(folder, bounds, precision, options.device)
-        for bound, ours in here["ours"].items():
-            found = Segmentation.open(str(folder / f"{precision}-{float(bound.split()[0]):g}.zarr")).label_map.read()
-            labels = found if labels is None else labels
-            ours["labels_that_differ"] = int((found != labels).sum())
+        here["ours"], maps = measure_ours(folder, options, precision)
+        first = next(iter(maps.values()))
+        for name, found in maps.items():
+            here["ours"][name]["labels_that_blocks_change"] = int((found != first).sum())
+        here["ours_differs"] = None if labels is None else compare(first, labels, margin)
+        labels = first if labels is None else labels
         here["best"] = min(here["ours"], key=lambda bound: here["ours"][bound]["cpu_seconds"])
         best = here["ours"][here["best"]]
         keys = ("cpu_seconds", "seconds", "peak_mib")
@@ -192,7 +202,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             here["best_to_whole"] = {key: best[key] / here["whole"][key] for key in keys}
         if "skipped" not in figures["original"]:
             here["original_to_best"] = {key: figures["original"][key] / best[key] for key in keys}
-            here["original_differs"] = compare(folder, labels, margin, "original.npy")
+            here["original_differs"] = compare(np.load(folder / "original.npy"), labels, margin)
     return {**figures, "machine": machine()}
 
 
@@ -204,19 +214,19 @@ def show(figures: dict[str, Any]) -> None:
         if "skipped" in here:
             continue
         rows = {"plain whole pass": here["whole"], "original": figures["original"]}
-        rows |= {f"segment --memory {bound.replace(' ', '')}": row for bound, row in here["ours"].items()}
-        heads = f"{'CPU-s':>9}{'wall s':>9}{'peak MiB':>10}{'voxels/s':>12}{'waste':>7}{'differ':>8}"
+        rows |= {f"segment, {choice}": row for choice, row in here["ours"].items()}
+        heads = f"{'CPU-s':>9}{'wall s':>9}{'peak MiB':>10}{'voxels/s':>12}{'waste':>7}{'changed':>9}"
         print(f"{'':26}{heads}   start CPU-s, s")
         for name, row in rows.items():
             if "skipped" in row:
                 print(f"{name:26} skipped: {row['skipped']}")
                 continue
             waste = f"{row['waste']:.2f}" if "waste" in row else ""
-            differ = row.get("labels_that_differ", "")
+            changed = row.get("labels_that_blocks_change", "")
             core = f"   blocks of {'x'.join(map(str, row['core']))}" if "core" in row else ""
             print(
                 f"{name:26}{row['cpu_seconds']:9.1f}{row['seconds']:9.1f}{row['peak_mib']:10.0f}"
-                f"{row['voxels_per_second']:12.0f}{waste:>7}{differ!s:>8}   {row['start_cpu_seconds']:.1f}, "
+                f"{row['voxels_per_second']:12.0f}{waste:>7}{changed!s:>9}   {row['start_cpu_seconds']:.1f}, "
                 f"{row['start_seconds']:.1f}{core}"
             )
         print(f"fewest processor seconds with {here['best']}")
@@ -228,22 +238,27 @@ def show(figures: dict[str, Any]) -> None:
                 cpu, wall, peak = here[key].values()
                 print(f"{title}: CPU-seconds {cpu:.2f}, wall {wall:.2f}, peak memory {peak:.2f}")
         if "original_differs" in here:
-            found = here["original_differs"]
             print(
                 f"original's network alone on one patch: pseudo-probabilities within "
                 f"{figures['original']['network_alone_differs_by']:.1e} of ours"
             )
-            inside = f", {found['share_inside']:.2%} away from the borders" if "share_inside" in found else ""
-            print(f"original's label map: {found['voxels']} voxels differ ({found['share']:.2%}{inside})")
-            if "margin_largest" in found:
-                print(
-                    f"  there the two best probabilities are {found['margin_smallest']:.1e} to "
-                    f"{found['margin_largest']:.2f} apart, median {found['margin_median']:.3f} (elsewhere "
-                    f"{found['margin_median_elsewhere'] or 0:.3f})"
-                )
+        for name in ("ours", "original"):
+            if here.get(f"{name}_differs"):
+                show_difference(name, here[f"{name}_differs"])
     print()
     for key, value in figures["machine"].items():
         print(f"{key:10}{value}")
+
+
+def show_difference(name: str, found: dict[str, Any]) -> None:
+    """Print how a label map differs from that of the plain pass."""
+    inside = f", {found['share_inside']:.2%} away from the borders" if "share_inside" in found else ""
+    print(f"label map, {name} beside the plain pass: {found['voxels']} voxels differ ({found['share']:.2%}{inside})")
+    if "margin_largest" in found:
+        print(
+            f"  there the two best probabilities are {found['margin_smallest']:.1e} to {found['margin_largest']:.1e} "
+            f"apart, median {found['margin_median']:.1e} (elsewhere {found['margin_median_elsewhere'] or 0:.3f})"
+        )
 
 
 def main() -> None:
@@ -256,6 +271,7 @@ def main() -> None:
     parser.add_argument("--shape", default="160,256,256", help="voxels z,y,x (default %(default)s)")
     parser.add_argument("--classes", type=int, default=4, help="with the background (default %(default)s)")
     parser.add_argument("--memory", default="1,2,4,8", help="bounds in GiB (default %(default)s)")
+    parser.add_argument("--block", help="also with blocks of z,y,x voxels")
     parser.add_argument("--precision", default="fp32", help="fp32, bf16 or both, with a comma (default %(default)s)")
     parser.add_argument("--device", default="cpu", help="where ours and the plain pass run (default %(default)s)")
     parser.add_argument("--without-original", action="store_true", help="do not run the original")

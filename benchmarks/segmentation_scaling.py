@@ -1,4 +1,4 @@
-"""How segmentation scales: memory bounds, volumes, workers, many blocks, and a tomogram of full size.
+"""How segmentation scales: memory bounds, volumes, workers, and a tomogram of full size.
 
 Run::
 
@@ -11,8 +11,9 @@ Run::
 - volumes: 1, 2, 4 and 8 times a volume, one worker process, one bound; the peak must not grow.
 - workers: 1 against 2 workers of one core each, on the same blocks. The workers are up and have segmented something
   small before the clock starts. The volume has so many blocks that one worker should need --seconds.
-- scheduling: 10,000 items that do nothing, on 2 local workers that are up.
 - large: the tomogram of the paper's size, made of noise block by block, from Zarr to label map.
+
+What scheduling itself costs is measured by benchmarks/scheduling.py.
 
 Peaks are what the workers recorded with their blocks, or the largest of the processes where that is more.
 """
@@ -90,7 +91,7 @@ def measure_workers(folder: Path, options: argparse.Namespace) -> dict[str, Any]
 def run_workers(folder: Path, small: Path, large: Path, workers: int, options: argparse.Namespace) -> dict[str, Any]:
     """Figures of one segmentation by workers of one core each that have been at work before."""
     output = folder / f"{large.stem}-{workers}"
-    words = ["--child", "workers", str(folder), str(small), str(large), str(output), str(workers)]
+    words = ["--child", str(folder), str(small), str(large), str(output), str(workers)]
     settings = json.dumps(settings_of(options, block=parse_shape(options.block)))
     return run_reporting([sys.executable, __file__, *words, settings], cores=workers)
 
@@ -115,29 +116,6 @@ def child_workers(folder: str, small: str, large: str, output: str, workers: str
         "blocks": done.attributes["plan"]["blocks"],
     }
     report(path, figures)
-
-
-def measure_scheduling(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Milliseconds that an item takes which does nothing."""
-    words = ["--child", "scheduling", str(options.blocks)]
-    figures = run_reporting([sys.executable, __file__, *words])
-    print(f"{options.blocks} trivial blocks on 2 workers: {figures['milliseconds']:.3f} ms each")
-    return figures
-
-
-def child_scheduling(blocks: str, path: str) -> None:
-    """Child process: many trivial items on a local cluster that is up."""
-    from deepfinder_dask.execution import open_executor
-
-    items = range(int(blocks))
-    with open_executor(2, None) as executor:
-        list(executor.run(abs, items[:100], label="warm"))
-        started = time.perf_counter()
-        found = dict(executor.run(abs, items, label="trivial"))
-        seconds = time.perf_counter() - started
-    if found != dict(enumerate(items)):
-        raise SystemExit("a trivial block got lost")
-    report(path, {"blocks": len(items), "seconds": seconds, "milliseconds": 1000 * seconds / len(items)})
 
 
 def measure_large(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -176,14 +154,13 @@ SECTIONS: dict[str, Callable[[Path, argparse.Namespace], Any]] = {
     "bounds": measure_bounds,
     "volumes": measure_volumes,
     "workers": measure_workers,
-    "scheduling": measure_scheduling,
 }
 
 
 def main() -> None:
     """Parse the options, measure, print."""
     if sys.argv[1:2] == ["--child"]:
-        {"workers": child_workers, "scheduling": child_scheduling}[sys.argv[2]](*sys.argv[3:])
+        child_workers(*sys.argv[2:])
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sections", default=",".join(SECTIONS), help="which, or none (default %(default)s)")
@@ -195,7 +172,6 @@ def main() -> None:
     parser.add_argument("--volume-memory", type=float, default=2, help="volumes: GiB (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=200, help="workers: work for one (default %(default)s)")
     parser.add_argument("--block", default="64,96,96", help="workers: voxels of a block (default %(default)s)")
-    parser.add_argument("--blocks", type=int, default=10000, help="scheduling: how many (default %(default)s)")
     parser.add_argument("--large-shape", default="464,928,928", help="large: voxels z,y,x (default %(default)s)")
     parser.add_argument("--large-memory", type=float, default=8, help="large: GiB (default %(default)s)")
     parser.add_argument("--folder", type=Path, help="where temporary files go (default the system's place)")

@@ -63,6 +63,9 @@ def main() -> None:
     tomogram, weights, output, *words, path = sys.argv[1:]
     chosen = dict(word.split("=", 1) for word in words)
     options: dict[str, Any] = {key: int(value) if value.isdigit() else value for key, value in chosen.items()}
+    if "block" in options:
+        options["block"] = tuple(int(n) for n in options["block"].split(","))
+    load_network_code()  # the call is one in a running process: imports are listed as its start
     progress = sys.stderr.isatty()
     figures, _ = measured(lambda: segment(tomogram, weights, output, progress=progress, **options))
     report(path, figures)

@@ -21,19 +21,24 @@ def figures_of(*words: str, timeout: float = 240) -> dict:
 
 
 def test_the_benchmark_compares_blocks_with_a_whole_pass():
-    figures = figures_of("--shape", "22,30,41", "--memory", "1", "--precision", "fp32,bf16", "--without-original")
+    figures = figures_of(
+        "--shape", "22,30,41", "--memory", "1", "--block", "16,16,20", "--precision", "fp32,bf16", "--without-original"
+    )
     assert "skipped" in figures["original"]
     assert figures["machine"]["torch"]
     fp32, bf16 = (figures["precisions"][name] for name in ("fp32", "bf16"))
     assert sum(fp32["whole"]["share_of_each_label"]) == pytest.approx(1, abs=1e-3)
-    assert set(fp32["ours"]) == {"1 GiB"}
+    assert set(fp32["ours"]) == {"1 GiB", "block 16,16,20"}
+    assert fp32["ours"]["block 16,16,20"]["blocks"] == 12
     for ours in fp32["ours"].values():
-        assert ours["labels_that_differ"] == 0
+        assert ours["labels_that_blocks_change"] == 0
         assert ours["waste"] >= 1
         assert ours["cpu_seconds"] > 0
         assert 0 < ours["peak_mib"] < ours["bound_mib"]
+    assert fp32["ours_differs"]["voxels"] <= 3
+    assert fp32["ours_differs"].get("margin_largest", 0) < 1e-4
     assert fp32["best_to_whole"]["cpu_seconds"] > 0
-    assert "skipped" in bf16 or all(ours["labels_that_differ"] == 0 for ours in bf16["ours"].values())
+    assert "skipped" in bf16 or all(ours["labels_that_blocks_change"] == 0 for ours in bf16["ours"].values())
 
 
 @pytest.mark.slow
