@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from deepfinder_dask.blocks import Box, Shape3
+from deepfinder_dask.errors import SettingsError
 from deepfinder_dask.execution import compute, options_to_settings
 from deepfinder_dask.networks import Weights, load_weights
 from deepfinder_dask.networks.cost import costs_of
@@ -97,10 +98,11 @@ def forecast(
     weights = weights if isinstance(weights, Weights) else load_weights(weights)
     with open_workers(settings) as executor:
         job = settle(tomogram, weights, settings, executor)
-        rates = executor.ask(partial(_speed, weights, job.workers.kind))
-        workers = executor.workers
+        answers = executor.ask(partial(_speed, weights, job.workers.kind))
+        rates = [speed for speed in answers.values() if speed is not None]
+        workers = executor.workers if job.workers.among is None else len(job.workers.among)
     grid, classes = job.plan.grid, len(weights.classes) + 1
-    speed = sum(rates.values()) / len(rates) * workers
+    speed = sum(rates) / len(rates) * workers
     scores = {"float16": 2, "uint8": 1}[settings.score_type] * classes if settings.scores else 0
     return Forecast(
         shape=grid.shape,
@@ -118,8 +120,12 @@ def forecast(
     )
 
 
-def _speed(weights: Weights, kind: WorkerKind) -> float:
-    """Multiply-adds a second of this process."""
+def _speed(weights: Weights, kind: WorkerKind) -> float | None:
+    """Multiply-adds a second of this process; None where it is of another kind."""
+    try:
+        kind.check_here()
+    except SettingsError:
+        return None
     return compute(_time_sample, weights, kind)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from deepfinder_dask.blocks import triple
-from deepfinder_dask.errors import InputError, OutputExistsError
+from deepfinder_dask.blocks import Box, triple
+from deepfinder_dask.errors import FormatError, InputError, OutputExistsError
 from deepfinder_dask.execution import Executor
 from deepfinder_dask.networks import Weights
 from deepfinder_dask.segmentation.block import PLAIN, TURNED, Classifier, Pass
@@ -24,6 +25,7 @@ from deepfinder_dask.tomograms.statistics import statistics_of
 
 WORDS = {
     "tomogram": "another tomogram",
+    "sample": "another tomogram",
     "weights": "other weights",
     "settings": "other settings",
     "device": "another device",
@@ -33,6 +35,8 @@ WORDS = {
     "numerics": "another version of deepfinder_dask",
 }
 """What it means that an entry of the identity differs."""
+SAMPLE = 32
+"""Voxels along each axis of the grey values that identify a tomogram beside its statistics."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,8 @@ def settle(
     path: str = "",
     name: str | None = None,
 ) -> Job:
-    """Settle workers, blocks and identity of a segmentation; reads no more than metadata, and grey values once where a
-    tomogram has no statistics.
+    """Settle workers, blocks and identity of a segmentation; reads metadata, a few grey values, and all of them once
+    where a tomogram has no statistics.
 
     Parameters
     ----------
@@ -130,6 +134,7 @@ def settle(
     scale = target_voxel_size(tomogram, weights, settings)
     shape = tomogram.shape if scale is None else rescaled_shape(tomogram.shape, tomogram.voxel_size, scale)
     workers = choose_workers(executor, settings, begun["identity"] if begun else None)
+    tomogram = replace(tomogram, statistics=known_statistics(tomogram))
     identity = _identity(tomogram, weights, settings, scale, workers)
     if begun:
         _check_same(begun["identity"], identity, path)
@@ -137,8 +142,9 @@ def settle(
         len(weights.classes) + 1,
         shape,
         block=triple(begun["blocks"]["core"]) if begun else settings.block,
-        memory=max(begun["blocks"]["memory"], workers.memory) if begun else settings.memory or workers.memory,
-        workers=executor.workers,
+        # What was begun goes on, also where more cores need a little more memory.
+        memory=sys.maxsize if begun else settings.memory or workers.memory,
+        workers=executor.workers if workers.among is None else len(workers.among),
         threads=workers.threads,
         device=workers.kind.device,
         precision=workers.kind.precision,
@@ -176,6 +182,7 @@ def _identity(
     }
     identity: dict[str, Any] = {
         "tomogram": hashlib.sha256(json.dumps(grey, sort_keys=True).encode()).hexdigest(),
+        "sample": _sample(tomogram),
         "weights": weights.sha256,
         "settings": {
             "augment": settings.augment,
@@ -193,11 +200,23 @@ def _identity(
     return plain
 
 
+def _sample(tomogram: Tomogram) -> str | None:
+    """Hash of a few grey values off the centre: a mirrored tomogram has the same statistics. None if unreadable."""
+    start = triple(n // 3 for n in tomogram.shape)
+    try:
+        values = tomogram.read(Box(start, triple(a + SAMPLE for a in start)).clip(tomogram.shape))
+    except FormatError:  # told of when its blocks are read
+        return None
+    return hashlib.sha256(values.tobytes()).hexdigest()
+
+
 def _check_same(begun: Mapping[str, Any], now: Mapping[str, Any], path: str) -> None:
     for name, words in WORDS.items():
+        if name == "sample" and None in (begun.get(name), now[name]):
+            continue
         if begun.get(name) != now[name]:
             found = ""
-            if isinstance(now[name], str | int) and name not in ("tomogram", "weights"):
+            if isinstance(now[name], str | int) and name not in ("tomogram", "sample", "weights"):
                 found = f" ({begun.get(name)}, now {now[name]})"
             raise OutputExistsError(
                 f"{path} holds a segmentation that was begun with {words}{found}: go on with what it was begun with, "

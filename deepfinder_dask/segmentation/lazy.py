@@ -74,7 +74,7 @@ def segment_lazily(
         tuple(min(c, n - start) for start in range(0, n, c)) for n, c in zip(grid.shape, grid.core, strict=True)
     )
     token = tokenize(tomogram.volume, job.identity, grid)
-    shared = delayed(job.classifier(tomogram), name=f"classifier-{token}", traverse=False)
+    shared = delayed(job.classifier(job.tomogram), name=f"classifier-{token}", traverse=False)
     blocks = dask.array.map_blocks(
         _classify,
         shared,

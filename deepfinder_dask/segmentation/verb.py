@@ -26,7 +26,7 @@ from deepfinder_dask.segmentation.store import (
     outputs_of,
 )
 from deepfinder_dask.segmentation.workers import open_workers
-from deepfinder_dask.tomograms import Tomogram, create_group, finish_group
+from deepfinder_dask.tomograms import Tomogram, create_group, finish_group, read_attributes, write_attributes
 from deepfinder_dask.tomograms.location import is_inside
 from deepfinder_dask.tomograms.location import normalise as normalise_path
 from deepfinder_dask.tomograms.opening import is_finished
@@ -139,13 +139,13 @@ def segment(
     if output is None:
         raise SettingsError("expected an output, a store to make: give one, or compute=False")
     path = normalise_path(output)
-    if is_inside(tomogram.path, path):
+    if is_inside(tomogram.path, path) or any(is_inside(str(level), path) for level in tomogram.levels):
         raise SettingsError(f"the output {path} would replace the tomogram {tomogram.path}: choose another output")
     begun = begun_at(path, overwrite=settings.overwrite)
     place = nullcontext(executor) if executor else open_workers(settings)
     with place as where:
         job = settle(tomogram, weights, settings, where, begun, path=path, name=name)
-        with claim(path, resume=begun is not None, facts=_facts(job)) as ledger:
+        with claim(path, begun, overwrite=settings.overwrite, facts=_facts(job)) as ledger:
             _segment_into(path, job, ledger, where, progress, begun=begun)
             finish_group(path)
     return Segmentation.open(path)
@@ -180,15 +180,23 @@ def _segment_into(
     if scale is None:
         _run_blocks(job, tomogram, outputs, ledger, executor, progress)
     else:
-        if not is_finished(f"{work}/tomogram"):
+        if not read_attributes(path).get("resampled"):
             source = f"{work}/tomogram"
-            rescale(
-                tomogram.volume, source, tomogram.voxel_size, scale, executor=executor, progress=bars, overwrite=True
-            )
-        fine = outputs_of(work, scores=scores)
-        _run_blocks(job, Tomogram.open(f"{work}/tomogram"), fine, ledger, executor, progress)
-        for here, there in zip(fine.volumes(), outputs.volumes(), strict=True):
-            resample_labels(here, there, scale, tomogram.voxel_size, executor=executor, progress=bars)
+            if not is_finished(source):
+                rescale(
+                    tomogram.volume,
+                    source,
+                    tomogram.voxel_size,
+                    scale,
+                    executor=executor,
+                    progress=bars,
+                    overwrite=True,
+                )
+            fine = outputs_of(work, scores=scores)
+            _run_blocks(job, Tomogram.open(source), fine, ledger, executor, progress)
+            for here, there in zip(fine.volumes(), outputs.volumes(), strict=True):
+                resample_labels(here, there, scale, tomogram.voxel_size, executor=executor, progress=bars)
+            write_attributes(path, {"resampled": True})  # an interruption may leave half of what goes now
         discard(work)
     finish_outputs(path, job.weights.classes, executor, scores=scores)
 
@@ -206,8 +214,6 @@ def _run_blocks(
     grid = job.plan.grid
     recorded = ledger.recorded()
     todo = [block for block in grid if block.number not in recorded]
-    if not todo:
-        return
     function = SegmentBlock(job.classifier(source), outputs, ledger, job.token)
     failures: list[Failure] = []
     with Progress(
@@ -245,6 +251,7 @@ def _facts(job: Job) -> dict[str, Any]:
     tomogram, weights, plan = job.tomogram, job.weights, job.plan
     grid = plan.grid
     return {
+        "token": job.token,
         "tomogram": job.name,
         "tomogram_path": tomogram.path,
         "voxel_size": list(tomogram.voxel_size),

@@ -87,10 +87,7 @@ def verify(segmentation: Segmentation | str | Path, *, workers: int | None = Non
             if complaint:
                 wrong[index] = complaint
     if wrong:
-        named = "; ".join(
-            f"block {n} (voxels {grid[n].write.start} to {grid[n].write.stop}) {wrong[n]}"
-            for n in sorted(wrong)[:NAMED]
-        )
+        named = "; ".join(f"{_named(grid[n])} {wrong[n]}" for n in sorted(wrong)[:NAMED])
         more = f"; and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
         raise PartialFailure(
             f"{segmentation.path}: {len(wrong)} of {len(grid)} blocks are damaged: {named}{more}: segment again with "

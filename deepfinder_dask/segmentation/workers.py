@@ -117,7 +117,7 @@ def choose_workers(executor: Executor, settings: SegmentSettings, begun: Mapping
     device: Device = "cuda" if any("cuda" in a.machines for a in answers.values()) else "cpu"
     if settings.device != "auto":
         device = settings.device
-    elif begun:
+    elif begun and any(begun["device"] in a.machines for a in answers.values()):
         device = begun["device"]
     fit = {address: answer for address, answer in answers.items() if device in answer.machines}
     if not fit:
@@ -131,7 +131,8 @@ def choose_workers(executor: Executor, settings: SegmentSettings, begun: Mapping
     supported = all(device in answer.bf16 for answer in same.values())
     precision = settings.precision
     if precision == "auto":
-        precision = begun["precision"] if begun else "bf16" if supported else "fp32"
+        best: Precision = "bf16" if supported else "fp32"
+        precision = "fp32" if begun and begun["precision"] == "fp32" else best
     if precision == "bf16" and not supported:
         raise SettingsError(f"expected hardware that multiplies bf16, found {machine}: use --precision fp32")
     free = [answer.memory for answer in same.values() if answer.memory is not None]
@@ -176,9 +177,8 @@ def inference_of(weights: Weights, kind: WorkerKind) -> Inference:
     if inference is None:
         kind.check_here()
         if _in_worker() and torch.get_num_threads() != computing_cores():
-            torch.set_num_threads(
-                computing_cores()
-            )  # Dask allows libraries one; only the compute thread has need of any
+            # Dask allows libraries one; only the compute thread has need of any.
+            torch.set_num_threads(computing_cores())
         _ready.clear()  # one network in memory at a time
         inference = _ready[key] = prepare(weights, device=kind.device, precision=kind.precision)
     return inference

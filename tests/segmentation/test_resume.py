@@ -20,6 +20,7 @@ from deepfinder_dask.execution import SerialExecutor, open_executor
 from deepfinder_dask.networks import save_weights
 from deepfinder_dask.segmentation import Segmentation, segment, verify
 from deepfinder_dask.segmentation.store import ledger_of
+from deepfinder_dask.tomograms import is_finished
 
 SHAPE = (11, 20, 94)
 BLOCK = (12, 12, 16)
@@ -88,8 +89,8 @@ def test_killed_at_random_instants_it_ends_the_same(job, tmp_path, kills, worker
         if number == 0:
             assert len(after) < BLOCKS
     before = stamps(output)
-    child = start(job, output, workers)
-    assert child.wait() == 0 or "already there" in str(output)
+    if not is_finished(output):  # the last kill may have come too late
+        assert start(job, output, workers).wait() == 0
     assert before.items() <= stamps(output).items()
     done = Segmentation.open(str(output))
     assert same(done, job[2])
@@ -226,7 +227,7 @@ def test_a_damaged_block_of_the_tomogram_stops_no_other(make_tomogram, weights, 
     bad.write_bytes(saved)
     done = segment(tomogram, weights, output, **options)
     assert before.items() <= stamps(output).items()
-    reference = segment(make_tomogram((16, 16, 160), values=whole, name="b"), weights, tmp_path / "b.zarr")
+    reference = segment(make_tomogram((16, 16, 160), values=whole, name="clean"), weights, tmp_path / "b.zarr")
     assert np.array_equal(done.label_map.read(), reference.label_map.read())
 
 
