@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from deepfinder_dask.blocks import BlockGrid, Box
 from deepfinder_dask.networks import bf16_supported, machine_kind, padded_shape, prepare
-from deepfinder_dask.segmentation import normalise
+from deepfinder_dask.segmentation import normalise, segment
 from deepfinder_dask.segmentation.block import PLAIN, TURNED, Classifier, mirrored
 from deepfinder_dask.segmentation.winning import as_scores, pseudo_probabilities, winner, winner_of_probabilities
 from deepfinder_dask.segmentation.workers import WorkerKind
+from deepfinder_dask.tomograms.statistics import statistics_of
 
 MEAN, STD = 4.75, 3.125
 PRECISIONS = [
@@ -157,3 +158,30 @@ def test_a_shifted_origin_would_be_noticed(make_tomogram, weights, core):
     whole = whole_pass(weights, values)
     shifted = whole_pass(weights, values[2:])
     assert not torch.equal(shifted[:, 6 : core[0]], whole[:, 8 : core[0] + 2][:, : core[0] - 6])
+
+
+@pytest.mark.parametrize(
+    ("core", "chunk", "workers"),
+    [
+        ((32, 32, 32), 16, 2),
+        ((16, 28, 36), (1, 40, 70), None),
+        ((36, 40, 44), (34, 7, 50), None),
+        ((64, 20, 72), 16, None),
+        ((8, 40, 72), (1, 40, 70), 2),
+    ],
+)
+def test_no_block_size_storage_layout_or_executor_changes_a_byte(
+    make_tomogram, weights, tmp_path, core, chunk, workers
+):
+    """Five blocks, 32³ among them, over three layouts of chunks, in this process and in worker processes."""
+    tomogram = make_tomogram((34, 40, 70), chunk=chunk)
+    whole = whole_segmentation(weights, tomogram)
+    done = segment(tomogram, weights, tmp_path / "blocks.zarr", block=core, workers=workers)
+    assert np.array_equal(done.label_map.read(), whole.labels)
+    assert np.array_equal(done.probability_map.read(), whole.probability)
+
+
+def whole_segmentation(weights, tomogram):
+    statistics = statistics_of(tomogram.volume)
+    task = Classifier(tomogram.volume, weights, kind(), statistics.mean, statistics.std)
+    return task(Box.whole(tomogram.shape))
