@@ -20,7 +20,7 @@ from deepfinder_dask.networks.windows import WAVE_PLANES, schedule, windowed
 
 BYTES = 4
 """Bytes of a float32 value."""
-TILE_BYTES = 50 * 2**20
+TILE_BYTES = 56 * 2**20
 """Memory of a thread for the tile at hand: what it gathers, and results on their way to a window (measured)."""
 
 

@@ -123,6 +123,11 @@ def deepfinder_program(classes: int) -> Program:
     }
 
 
+GROUPED = ("high_2", "mid_3", "high_3", "high_4")
+"""Convolutions that inference may compute in groups of planes: four fifths of the arithmetic, and of those at half the
+resolution the one that makes no other step wait longer for its planes."""
+
+
 def folded_program(classes: int, group: int = 1) -> Program:
     """Steps that inference computes: each upsampling and its convolution are one step.
 
@@ -131,7 +136,7 @@ def folded_program(classes: int, group: int = 1) -> Program:
     classes : int
         Number of classes, the background among them.
     group : int
-        Planes computed together by the convolutions at full resolution that read many channels.
+        Planes computed together by the steps of ``GROUPED``.
     """
     program = deepfinder_program(classes)
     folded: Program = {}
@@ -141,7 +146,7 @@ def folded_program(classes: int, group: int = 1) -> Program:
                 continue
             case Conv(kernel=2) if isinstance(up := program[step.source], Up):
                 folded[name] = UpConv(up.source, step.channels_in, step.channels_out)
-            case Conv(kernel=3) if name.startswith("high") and step.channels_in > 1:
+            case Conv() if name in GROUPED:
                 folded[name] = replace(step, group=group)
             case _:
                 folded[name] = step

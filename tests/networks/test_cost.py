@@ -25,7 +25,7 @@ def test_size_of_the_network_is_that_of_the_paper():
 
 @pytest.mark.parametrize(
     ("program", "thousands"),
-    [(deepfinder_program(4), 193), (inference_program(4, precision="bf16"), 180), (PROGRAM, 118)],
+    [(deepfinder_program(4), 193), (inference_program(4, precision="bf16"), 180), (PROGRAM, 109)],
 )
 def test_arithmetic_of_one_pass(program, thousands):
     per_voxel = arithmetic_of(program)
