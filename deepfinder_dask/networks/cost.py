@@ -68,7 +68,7 @@ class Costs:
     work: NDArray[np.float64]
     """Multiply-adds of all blocks."""
     network: NDArray[np.float64]
-    """Bytes that the network holds during a pass, its input and the logits left aside."""
+    """Bytes that the network holds during a pass by slabs, its input left aside."""
     read: NDArray[np.float64]
     """Voxels that the largest block reads."""
     core: NDArray[np.float64]
@@ -143,7 +143,10 @@ def costs_of(
         network = np.max(list(tiles), axis=0)
     for name, channels in windowed(program).items():
         network = network + window(name, [held[name] for held in planes], channels)
-    return Costs(np.asarray(work), network, outer(INPUT, "largest"), outer(output, "largest"))
+    logits = window(output, [2 * wave_planes] * len(planes), channels_of(program)[output])  # of this wave and the last
+    return Costs(
+        np.asarray(work), network + logits * BYTES / value_bytes, outer(INPUT, "largest"), outer(output, "largest")
+    )
 
 
 def arithmetic_of(program: Program) -> dict[str, float]:

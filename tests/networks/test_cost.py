@@ -54,7 +54,7 @@ def test_costs_are_those_of_all_blocks(shape, core, precision):
     costs = costs_of(program, shape, [[n] for n in core], value_bytes=width, threads=2)
     assert costs.work[0, 0, 0] == pytest.approx(work)
     assert costs.network[0, 0, 0] >= network + 2 * TILE_BYTES
-    assert costs.network[0, 0, 0] <= 1.3 * network + 2 * TILE_BYTES
+    assert costs.network[0, 0, 0] <= 1.3 * network + 2 * TILE_BYTES + 16 * 4 * 4 * core[1] * core[2]
     assert costs.read[0, 0, 0] >= read
     assert costs.core[0, 0, 0] == written
 
