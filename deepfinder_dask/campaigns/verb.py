@@ -16,7 +16,7 @@ from typing import Any
 from deepfinder_dask.campaigns.settings import LocateSettings
 from deepfinder_dask.clustering import ClusterSettings, cluster
 from deepfinder_dask.errors import DeepFinderError, InputError, OutputExistsError, SettingsError
-from deepfinder_dask.execution import options_to_settings
+from deepfinder_dask.execution import hold, options_to_settings
 from deepfinder_dask.networks import Weights, load_weights
 from deepfinder_dask.particles import ExportSettings, Particles, ParticlesWarning, export, read_classes
 from deepfinder_dask.particles.files import atomic_write
@@ -44,6 +44,8 @@ SUMMARY = "summary.json"
 """Written last: a folder with it is finished."""
 STORES = ("segmentation.zarr", "tomogram.zarr")
 """What finished steps leave, the later step first."""
+LOCK = ".locate.lock"
+"""Held while a folder is worked in."""
 STATE = ".locate.json"
 """What an unfinished folder is being made from."""
 
@@ -105,7 +107,8 @@ def locate(
     Raises
     ------
     InputError
-        If the tomogram or the weights cannot be read, or do not go together.
+        If the tomogram or the weights cannot be read, or do not go together, or another process is at work in the
+        folder.
     OutputExistsError
         If the folder holds results, or anything else, and may not be overwritten.
     """
@@ -121,6 +124,16 @@ def locate(
     weights = weights if isinstance(weights, Weights) else load_weights(weights)
     if settings.classes is not None:
         weights = weights.with_classes(read_classes(settings.classes))
+    if folder.exists() and not folder.is_dir():
+        raise OutputExistsError(f"{folder} is there and is no folder: choose another output")
+    with hold(folder / LOCK, folder):
+        return _locate_into(folder, file, source, weights, settings, progress)
+
+
+def _locate_into(
+    folder: Path, file: str, source: str, weights: Weights, settings: LocateSettings, progress: bool | None
+) -> Located:
+    """All steps that are not done."""
     origin = _origin(file, source, weights, settings)
     resumed = _open_folder(folder, origin, overwrite=settings.overwrite)
     seconds: dict[str, float] = {}
@@ -178,10 +191,9 @@ def _open_folder(folder: Path, origin: Mapping[str, Any], *, overwrite: bool) ->
         If something is there that may not be replaced.
     """
     state = folder / STATE
-    if folder.exists() and not folder.is_dir():
-        raise OutputExistsError(f"{folder} is there and is no folder: choose another output")
     # A kill may have left half a state file, and nothing else, in a new folder.
-    held = folder.is_dir() and any(not fnmatch(child.name, f".{STATE}.*.partial") for child in folder.iterdir())
+    ours = (LOCK, f".{STATE}.*.partial")
+    held = any(not any(fnmatch(child.name, name) for name in ours) for child in folder.iterdir())
     kept = False
     if held:
         done = (folder / SUMMARY).exists()
@@ -220,10 +232,9 @@ def _write_state(state: Path, origin: Mapping[str, Any]) -> None:
 
 
 def _close_empty(folder: Path) -> None:
-    """Remove a folder in which nothing was made."""
-    if [child.name for child in folder.iterdir()] == [STATE]:
+    """Leave a folder empty in which nothing was made."""
+    if {child.name for child in folder.iterdir()} == {LOCK, STATE}:
         (folder / STATE).unlink()
-        folder.rmdir()
 
 
 def _read_state(path: Path) -> Any:

@@ -12,6 +12,7 @@ from deepfinder_dask.execution.cluster import DaskExecutor
 from deepfinder_dask.execution.computing import check_interrupt, compute, computing_cores
 from deepfinder_dask.execution.in_process import SerialExecutor
 from deepfinder_dask.execution.ledger import Ledger
+from deepfinder_dask.execution.locking import hold
 from deepfinder_dask.execution.opening import open_executor
 from deepfinder_dask.execution.options import options_to_settings
 from deepfinder_dask.execution.progress import Progress, silence
@@ -27,6 +28,7 @@ __all__ = [
     "check_interrupt",
     "compute",
     "computing_cores",
+    "hold",
     "open_executor",
     "options_to_settings",
     "silence",

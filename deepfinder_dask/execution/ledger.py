@@ -5,8 +5,7 @@
     LEDGER/
     ├── plan.json              what is being done, and with what
     ├── records/000/17.json    part 17 is finished: facts about it, and the plan it belongs to
-    ├── progress.json          how far it is, for other programs
-    └── lock                   held by the process that drives the work
+    └── progress.json          how far it is, for other programs
 
 Every file is written whole, under another name, and never changed: a process that is killed at any instant leaves
 either a record or none. Nothing is ever appended, so that it works on object stores too. A record is written by
@@ -152,20 +151,6 @@ class Ledger:
                 self._files.remove(name)
             self._files.remove(PROGRESS)
         self._identity = None
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other processes from driving the same work; the end of this process, even by a kill, lets go of it.
-
-        On a URL nothing is locked.
-
-        Raises
-        ------
-        InputError
-            If another process is at work in the folder.
-        """
-        with self._files.lock():
-            yield
 
     def _known_identity(self) -> str | None:
         """What ties records to their plan; None where there is no plan."""

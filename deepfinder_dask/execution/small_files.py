@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
-
-from deepfinder_dask.errors import InputError, StorageError
-
-LOCK = "lock"
 
 
 def files_in(folder: str) -> SmallFiles:
@@ -41,10 +35,6 @@ class SmallFiles(Protocol):
 
     def sweep(self) -> None:
         """Remove what a kill left half-written at the top."""
-        ...
-
-    def lock(self) -> AbstractContextManager[None]:
-        """Keep other processes out."""
         ...
 
 
@@ -94,29 +84,6 @@ class LocalFiles:
         for half in self.root.glob(".*.partial"):
             half.unlink(missing_ok=True)
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other processes out until this one ends, or is killed."""
-        from filelock import FileLock, Timeout
-
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.root / LOCK, timeout=0)
-            lock.acquire()
-        except Timeout as error:
-            raise InputError(
-                f"another process is at work in {self.root}: wait until it ends, or choose another output"
-            ) from error
-        except OSError as error:
-            if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):  # a file system without locks
-                yield
-                return
-            raise StorageError(f"cannot write {self.root}: {error.strerror}: choose another output") from error
-        try:
-            yield
-        finally:
-            lock.release()
-
 
 class RemoteFiles:
     """Objects under an fsspec URL; a store writes an object whole or not at all."""
@@ -164,8 +131,3 @@ class RemoteFiles:
 
     def sweep(self) -> None:
         """Nothing is ever half-written here."""
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Nothing: a URL cannot be locked."""
-        yield

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from deepfinder_dask.errors import InputError
-from deepfinder_dask.execution import Ledger
+from deepfinder_dask.execution import Ledger, hold
 from deepfinder_dask.segmentation.store import ledger_of
 from deepfinder_dask.tomograms import create_group, read_attributes, write_attributes
 from deepfinder_dask.tomograms.location import exists, is_remote
@@ -42,7 +42,7 @@ def claim(path: str, begun: Mapping[str, Any] | None, *, overwrite: bool, facts:
     overwrite : bool
         As for :func:`begun_at`: much may have happened there since.
     facts : mapping
-        Attributes of the store, with the ``token`` of this work.
+        Attributes of the store.
 
     Raises
     ------
@@ -51,22 +51,21 @@ def claim(path: str, begun: Mapping[str, Any] | None, *, overwrite: bool, facts:
     InputError
         If another process is, or meanwhile was, at work in it.
     """
-    ledger = ledger_of(path)
-    if begun is None and not exists(path):
-        create_group(path, kind="segmentation")
-    with ledger.lock():
+    with _held(path):
         if begun_at(path, overwrite=overwrite) != begun:
             raise InputError(f"another process has been at work in {path} meanwhile: run the same command again")
-        if begun is not None:
+        ledger = ledger_of(path)
+        if begun is None:
+            ledger.clear()  # first: a store that is half removed must not be gone on with
+            create_group(path, kind="segmentation", overwrite=overwrite, attributes=facts)
+        else:
             write_attributes(path, facts)
             if not is_remote(path):
                 for half in Path(path).rglob("*.partial"):  # files that a kill left unrenamed
                     half.unlink(missing_ok=True)
-            yield ledger
-            return
-        ledger.clear()  # before anything else: a store that is half removed must not be gone on with
-        create_group(path, kind="segmentation", overwrite=True, attributes=facts)
-    with ledger.lock():  # the file that was locked is gone with all others
-        if read_attributes(path).get("token") != facts["token"]:
-            raise InputError(f"another process is at work in {path}: wait until it ends, or choose another output")
         yield ledger
+
+
+def _held(path: str) -> AbstractContextManager[None]:
+    """Keep other processes out of a store: by a file beside it, since all that is in it may go. URLs have no locks."""
+    return nullcontext() if is_remote(path) else hold(Path(path).with_name(f".{Path(path).name}.lock"), path)

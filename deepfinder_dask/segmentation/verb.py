@@ -251,7 +251,6 @@ def _facts(job: Job) -> dict[str, Any]:
     tomogram, weights, plan = job.tomogram, job.weights, job.plan
     grid = plan.grid
     return {
-        "token": job.token,
         "tomogram": job.name,
         "tomogram_path": tomogram.path,
         "voxel_size": list(tomogram.voxel_size),

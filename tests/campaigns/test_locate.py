@@ -18,6 +18,7 @@ import pytest
 from deepfinder_dask.campaigns import locate, verb
 from deepfinder_dask.errors import FormatError, InputError, OutputExistsError, SettingsError
 from deepfinder_dask.evaluation import evaluate
+from deepfinder_dask.execution import hold
 from deepfinder_dask.networks import import_keras_weights
 from deepfinder_dask.particles import ParticleClass, Particles, read_particles
 from deepfinder_dask.tomograms import Tomogram, convert
@@ -152,12 +153,21 @@ def test_killed_and_run_again_it_ends_the_same(golden, tmp_path):
     assert not [p.name for p in out.iterdir() if p.name.startswith(".")]
 
 
+def test_two_at_once_never_work_in_one_folder(golden, tmp_path):
+    small_mrc(tmp_path / "t.mrc")
+    out = tmp_path / "out"
+    with hold(out / ".locate.lock", out), pytest.raises(InputError, match=r"another process is at work in .*out:"):
+        locate(tmp_path / "t.mrc", golden[1], out)
+    assert not out.exists()
+
+
 def test_a_kill_before_anything_was_written_is_no_obstacle(golden, tmp_path):
     _, weights = golden
     small_mrc(tmp_path / "t.mrc")
     out = tmp_path / "out"
     out.mkdir()
     (out / "..locate.json.12ab34cd.partial").write_text("{")
+    (out / ".locate.lock").touch()
     locate(tmp_path / "t.mrc", weights, out)
     assert not [p.name for p in out.iterdir() if p.name.startswith(".")]
 

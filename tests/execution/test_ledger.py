@@ -17,7 +17,7 @@ import fsspec
 import pytest
 
 from deepfinder_dask.errors import InputError, SettingsError, StorageError
-from deepfinder_dask.execution import Ledger
+from deepfinder_dask.execution import Ledger, hold
 
 PLAN = {"shape": [4, 5, 6], "weights": {"sha256": "abc"}, "memory": 8}
 
@@ -182,24 +182,27 @@ def test_what_cannot_be_written_is_told_in_one_line(tmp_path):
 
 HOLDER = """
 import sys, time
-from deepfinder_dask.execution import Ledger
-with Ledger(sys.argv[1]).lock():
+from pathlib import Path
+from deepfinder_dask.execution import hold
+with hold(Path(sys.argv[1], "lock"), sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
 def test_one_process_at_a_time_and_a_kill_lets_go(tmp_path):
+    lock = tmp_path / "lock"
     with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
         expected = f"another process is at work in {tmp_path}"
-        with pytest.raises(InputError, match=expected), Ledger(tmp_path).lock():
+        with pytest.raises(InputError, match=expected), hold(lock, tmp_path):
             pass
         process.send_signal(signal.SIGKILL)
-    with Ledger(tmp_path).lock(), pytest.raises(InputError, match=expected), Ledger(tmp_path).lock():
+    with hold(lock, tmp_path), pytest.raises(InputError, match=expected), hold(lock, tmp_path):
         pass
-    with Ledger(tmp_path).lock():
+    with hold(lock, tmp_path):
         pass
+    assert not lock.exists()
 
 
 DRIVER = """
@@ -216,12 +219,11 @@ class Part:
         self.ledger.record(number, {"number": number, "filler": "x" * 5000})
 
 ledger = Ledger(sys.argv[1])
-with ledger.lock():
-    ledger.begin({"parts": 3000})
-    todo = sorted(set(range(3000)) - set(ledger.recorded()))
-    print("ready", flush=True)
-    for _ in SerialExecutor().run(Part(ledger), todo, label="parts"):
-        pass
+ledger.begin({"parts": 3000})
+todo = sorted(set(range(3000)) - set(ledger.recorded()))
+print("ready", flush=True)
+for _ in SerialExecutor().run(Part(ledger), todo, label="parts"):
+    pass
 """
 
 

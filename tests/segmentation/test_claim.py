@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import nullcontext
+import subprocess
+import sys
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 
 from deepfinder_dask.errors import InputError, OutputExistsError, SettingsError
 from deepfinder_dask.execution import SerialExecutor
+from deepfinder_dask.networks import save_weights
 from deepfinder_dask.segmentation import Segmentation, forecast, forecasting, job, segment, verb, workers
 from deepfinder_dask.segmentation.store import ledger_of
 from deepfinder_dask.tomograms import location
@@ -219,3 +222,41 @@ def test_plans_are_made_for_the_workers_that_are_fit(make_tomogram, weights, mon
     describe = workers._describe
     monkeypatch.setattr(forecasting, "open_workers", lambda settings: nullcontext(Mixed()))
     assert forecast(make_tomogram(SHAPE), weights).workers == 2
+
+
+START = """
+import sys, time
+from deepfinder_dask import segment
+from deepfinder_dask.errors import DeepFinderError
+import deepfinder_dask.segmentation.verb
+if __name__ == "__main__":
+    print("ready", flush=True)
+    sys.stdin.readline()
+    try:
+        segment(*sys.argv[1:], progress=False)
+    except DeepFinderError as error:
+        print(error, flush=True)
+"""
+
+
+@pytest.mark.parametrize("there", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_of_three_that_begin_at_once_one_does_the_work(make_tomogram, weights, tmp_path, there):
+    tomogram, output = make_tomogram(SHAPE, statistics=True), tmp_path / "s.zarr"
+    reference = segment(tomogram, weights, tmp_path / "reference.zarr")
+    if there:
+        interrupted(tomogram, weights, output)
+    save_weights(weights, tmp_path / "w.safetensors")
+    words = [sys.executable, "-c", START, tomogram.path, str(tmp_path / "w.safetensors"), str(output)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with ExitStack() as stack:
+        three = [stack.enter_context(subprocess.Popen(words, **pipes)) for _ in range(3)]
+        for process in three:
+            assert process.stdout.readline() == "ready\n"
+        for process in three:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        said = [process.communicate()[0] for process in three]
+    assert sorted(map(bool, said)) == [False, True, True], said
+    assert all("another process" in words or "already there" in words for words in said if words)
+    assert same(Segmentation.open(str(output)), reference)
+    assert not (tmp_path / ".s.zarr.lock").exists()

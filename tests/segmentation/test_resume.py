@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from deepfinder_dask.errors import InputError, OutputExistsError, PartialFailure, SettingsError
-from deepfinder_dask.execution import SerialExecutor, open_executor
+from deepfinder_dask.execution import SerialExecutor, hold, open_executor
 from deepfinder_dask.networks import save_weights
 from deepfinder_dask.segmentation import Segmentation, segment, verify
 from deepfinder_dask.segmentation.store import ledger_of
@@ -179,7 +179,7 @@ def test_two_processes_never_work_in_one_output(job, tmp_path):
     output = tmp_path / "s.zarr"
     interrupted(job, output)
     with (
-        ledger_of(str(output)).lock(),
+        hold(tmp_path / ".s.zarr.lock", output),
         pytest.raises(InputError, match="another process is at work"),
     ):
         segment(*job[:2], output, scores=True)
