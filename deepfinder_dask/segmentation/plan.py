@@ -95,6 +95,7 @@ def plan_blocks(
             value_bytes=BYTES if precision == "fp32" else 2,
             wave_planes=GPU_WAVE_PLANES if device == "cuda" else WAVE_PLANES,
             threads=threads,
+            tiled=device != "cuda",
         )
 
     table = costs(sizes)
