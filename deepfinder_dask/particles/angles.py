@@ -10,6 +10,7 @@ it; tables keep NaN.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -35,24 +36,51 @@ def to_original(angles: ArrayLike) -> Angles:
 
     Its object → tomogram rotation is active, Rz(psi) · Rx(the) · Rz(phi) in x, y, z.
     """
-    given = _rows(angles)
-    known = ~np.isnan(given).any(axis=1)
-    result = np.full(given.shape, np.nan)
-    if known.any():
-        psi, the, phi = _euler(rotation(given[known]), "ZXZ").T
-        result[known] = np.stack([phi, psi, the], axis=1)
-    return result
+    return _converted(angles, lambda given: _euler(rotation(given), "ZXZ")[:, [2, 0, 1]], np.nan)
 
 
 def from_original(angles: ArrayLike) -> Angles:
     """``rot, tilt, psi`` from ``phi, psi, the`` of the original DeepFinder; (n, 3) in degrees, NaN rows stay NaN."""
-    given = _rows(angles)
-    known = ~np.isnan(given).any(axis=1)
-    result = np.full(given.shape, np.nan)
-    if known.any():
-        phi, psi, the = given[known].T
-        result[known] = angles_of(Rotation.from_euler("ZXZ", np.stack([psi, the, phi], axis=1), degrees=True))
-    return result
+    return _converted(
+        angles, lambda given: angles_of(Rotation.from_euler("ZXZ", given[:, [1, 2, 0]], degrees=True)), np.nan
+    )
+
+
+def to_dynamo(angles: ArrayLike) -> Angles:
+    """``tdrot, tilt, narot`` of Dynamo from ``rot, tilt, psi``; (n, 3) in degrees, 0 where unknown.
+
+    Its angles turn about the fixed axes z, x, z, in that order, and take the tomogram to the object.
+    """
+    return _converted(angles, lambda given: _euler(rotation(given).inv(), "zxz"), 0.0)
+
+
+def from_dynamo(angles: ArrayLike) -> Angles:
+    """``rot, tilt, psi`` from ``tdrot, tilt, narot`` of Dynamo; (n, 3) in degrees, NaN where all three are 0."""
+    return _converted(
+        zero_is_unknown(angles), lambda given: angles_of(Rotation.from_euler("zxz", given, degrees=True).inv()), np.nan
+    )
+
+
+def to_slicer(angles: ArrayLike) -> Angles:
+    """Angles about x, y, z of 3dmod's slicer from ``rot, tilt, psi``; (n, 3) in degrees, NaN rows stay NaN.
+
+    The slicer turns the volume about z, then y, then x, until the object stands as its reference does.
+    """
+    return _converted(angles, lambda given: _euler(rotation(given).inv(), "zyx")[:, ::-1], np.nan)
+
+
+def from_slicer(angles: ArrayLike) -> Angles:
+    """``rot, tilt, psi`` from angles about x, y, z of 3dmod's slicer; (n, 3) in degrees, NaN rows stay NaN."""
+    return _converted(
+        angles, lambda given: angles_of(Rotation.from_euler("zyx", given[:, ::-1], degrees=True).inv()), np.nan
+    )
+
+
+def zero_is_unknown(angles: ArrayLike) -> Angles:
+    """Angles with rows of three zeros as NaN, for formats that have no other way to say that they are unknown."""
+    given = _rows(angles).copy()
+    given[(given == 0).all(axis=1)] = np.nan
+    return given
 
 
 def to_matrices(angles: ArrayLike) -> NDArray[np.float64]:
@@ -88,6 +116,16 @@ def from_matrices(matrices: ArrayLike) -> Angles:
 
 def _rows(angles: ArrayLike) -> Angles:
     return np.asarray(angles, dtype=np.float64).reshape(-1, 3)
+
+
+def _converted(angles: ArrayLike, convert: Callable[[Angles], Angles], unknown: float) -> Angles:
+    """Rows converted where they are known, else filled with ``unknown``."""
+    given = _rows(angles)
+    known = ~np.isnan(given).any(axis=1)
+    result = np.full(given.shape, unknown)
+    if known.any():
+        result[known] = convert(given[known])
+    return result
 
 
 def _euler(rotations: Rotation, sequence: str) -> Angles:

@@ -253,10 +253,9 @@ class TestVerbs:
         assert read_particles(tmp_path / "run").tomograms == particles.tomograms
 
     def test_unknown_files_are_named(self, tmp_path, data_dir):
-        for name in ("dynamo/t_double.tbl", "imod/points_hist.mod", "czi_portal/points.csv", "relion5"):
-            with pytest.raises(FormatError) as error:
-                read_particles(data_dir / "annotations" / name)
-            assert "\n" not in str(error.value)
+        with pytest.raises(FormatError) as error:
+            read_particles(data_dir / "annotations" / "relion5")
+        assert "\n" not in str(error.value)
         with pytest.raises(FormatError):
             read_particles(data_dir / "real" / "emd_1155.ccp4")
         with pytest.raises(InputError, match="no such file"):

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from deepfinder_dask.errors import SettingsError
+from deepfinder_dask.errors import SettingsError, VoxelSizeError
 from deepfinder_dask.particles.checks import whole_numbers
 from deepfinder_dask.particles.classes import MAX_LABEL, ParticleClass, check_classes, placeholder_name
-from deepfinder_dask.particles.facts import TomogramFacts, as_voxel_size
+from deepfinder_dask.particles.facts import TomogramFacts, VoxelSize, as_voxel_size
 from deepfinder_dask.particles.settings import ExportSettings, ImportSettings
 from deepfinder_dask.particles.table import Particles
 
@@ -29,6 +31,10 @@ class Hints:
     """Settings of the import."""
     classes: tuple[ParticleClass, ...] = ()
     """Known classes; a file's own names and labels are completed from them."""
+    tomogram: str | None = None
+    """Tomogram of a file that names none, as the name of the file says."""
+    class_name: str | None = None
+    """Class of a file that names none, as the name of the file says."""
 
     @property
     def facts(self) -> TomogramFacts:
@@ -46,6 +52,8 @@ class ParticleFormat(Protocol):
     carries: frozenset[str]
     """Which of ``tomogram``, ``class`` (names), ``score``, ``size_voxels``, ``orientation``, ``extra``, ``empty``
     (tomograms without particles) and ``facts`` a file holds; the rest is lost, or told again by hints."""
+    layout: str
+    """Where files lie in a folder if one holds a single tomogram: ``{tomogram}.mod``; empty if one holds many."""
 
     def recognises(self, path: Path, head: str) -> bool:
         """Whether a file that begins with this text, or a folder (``head`` is empty), is of this format."""
@@ -104,7 +112,10 @@ def complete(
     known = {one.name: one for one in hints.classes}
     if "label" in frame.columns:
         frame["label"] = whole_numbers(frame, "label").astype("int64")
-    if "class" not in frame.columns and "label" not in frame.columns:
+    if hints.class_name is not None and "class" not in frame.columns and "label" not in frame.columns:
+        frame["class"] = hints.class_name
+        names = [*names, *number_names({hints.class_name} - set(known), known.values())]
+    elif "class" not in frame.columns and "label" not in frame.columns:
         only = hints.classes[0] if len(hints.classes) == 1 else ParticleClass(placeholder_name(1), 1)
         frame["class"] = only.name
         known.setdefault(only.name, only)
@@ -149,5 +160,34 @@ def number_names(names: Collection[str], known: Iterable[ParticleClass]) -> list
 
 
 def one_tomogram(path: Path, hints: Hints) -> str:
-    """Name of the tomogram of a file that names none: the one told, else the file's own name."""
+    """Name of the tomogram of a file that names none: the one told, else by the file's own name."""
+    if hints.tomogram is not None:
+        return hints.tomogram
     return hints.settings.tomograms[0] if hints.settings.tomograms else path.stem
+
+
+def needed_voxel_size(path: Path, told: VoxelSize | None) -> VoxelSize:
+    """Å per voxel (z, y, x) for a file whose positions are in voxels.
+
+    Raises
+    ------
+    VoxelSizeError
+        It is unknown.
+    """
+    if told is None:
+        raise VoxelSizeError(f"{path}: positions are in voxels; give the voxel size of the tomogram (--voxel-size)")
+    return told
+
+
+def in_voxels(particles: Particles) -> NDArray[np.float64]:
+    """Positions of all particles in voxels of their own tomograms, (n, 3) float64, (x, y, z), counted from 0.
+
+    Raises
+    ------
+    VoxelSizeError
+        The voxel size of a tomogram with particles is unknown.
+    """
+    names = particles.table["tomogram"].tolist()
+    sizes = {name: particles.voxel_size(str(name)) for name in dict.fromkeys(names)}
+    zyx: NDArray[np.float64] = particles.positions() / np.array([sizes[name] for name in names]).reshape(-1, 3)
+    return zyx[:, ::-1]

@@ -39,6 +39,7 @@ class CopickFormat:
     name = "copick"
     suffixes: tuple[str, ...] = (".json",)
     carries = frozenset({"tomogram", "score", "orientation", "empty"})
+    layout = ""
 
     def recognises(self, path: Path, head: str) -> bool:
         """Whether a folder holds picks, or a file begins like JSON."""

@@ -46,6 +46,7 @@ class DeepFinderXmlFormat:
     name = "deepfinder_xml"
     suffixes: tuple[str, ...] = (".xml",)
     carries = frozenset({"tomogram", "class", "score", "size_voxels", "orientation"})
+    layout = ""
 
     def recognises(self, path: Path, head: str) -> bool:
         """Whether the text begins like XML, in any encoding."""

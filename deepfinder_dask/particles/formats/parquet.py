@@ -18,6 +18,7 @@ class ParquetFormat:
     name = "parquet"
     suffixes: tuple[str, ...] = (".parquet", ".pq")
     carries = frozenset(_ALL)
+    layout = ""
 
     def recognises(self, path: Path, head: str) -> bool:
         """Whether the file begins with Parquet's magic word, or a folder (of ``locate``) holds particles.parquet."""
