@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from deepfinder_dask.errors import FormatError, InputError
-from deepfinder_dask.particles.angles import angles_of, rotation
 from deepfinder_dask.particles.facts import TomogramFacts
 from deepfinder_dask.particles.formats.base import Hints, complete
 from deepfinder_dask.particles.formats.relion_geometry import (
@@ -24,15 +23,21 @@ from deepfinder_dask.particles.formats.relion_geometry import (
     look_up,
     read_tomograms_star,
 )
+from deepfinder_dask.particles.formats.relion_poses import (
+    ORIGIN,
+    PARTICLE,
+    SCORE,
+    SUBTOMOGRAM,
+    numbers,
+    optics_table,
+    poses,
+    warn_of_columns,
+)
 from deepfinder_dask.particles.formats.star import read_star, write_star
 from deepfinder_dask.particles.settings import ExportSettings
 from deepfinder_dask.particles.table import ORIENTATION, Particles
 
 _CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
-_ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst")
-_PARTICLE = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
-_SUBTOMOGRAM = ("rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi")
-_SCORE = "rlnAutopickFigureOfMerit"
 _PARTICLES_FILE, _TOMOGRAMS_FILE = "rlnTomoParticlesFile", "rlnTomoTomogramsFile"
 
 
@@ -42,6 +47,7 @@ class Relion5Format:
     name = "relion5"
     suffixes: tuple[str, ...] = (".star",)
     carries = frozenset({"tomogram", "score", "orientation"})
+    layout = ""
 
     def recognises(self, path: Path, head: str) -> bool:
         """Whether a line of the text begins a data block, or a folder holds particles.star."""
@@ -73,15 +79,19 @@ class Relion5Format:
             else:
                 centres[name] = from_facts(name, hints.facts, settings.binning)
             facts[name] = hints.facts.merged(centres[name].facts if tomograms_star is not None else TomogramFacts())
-        positions, angles = _poses(path, table, centres, hints)
+        warn_of_columns(path, table)
+        middle = {name: one.centre(settings.relion_center) for name, one in centres.items()}
+        start = numbers(path, table, list(_CENTRED))
+        start = start + np.array([middle[str(name)] for name in table["rlnTomoName"].tolist()]).reshape(-1, 3)
+        positions, angles = poses(path, table, start)
         frame = pd.DataFrame({"tomogram": table["rlnTomoName"].astype(str)})
         frame[["x", "y", "z"]] = positions
         if not np.isnan(angles).all():
             frame[ORIENTATION] = angles
         if "rlnClassNumber" in table.columns:
-            frame["label"] = _numbers(path, table, ["rlnClassNumber"])[:, 0]
-        if _SCORE in table.columns:
-            frame["score"] = _numbers(path, table, [_SCORE], allow_missing=True)[:, 0]
+            frame["label"] = numbers(path, table, ["rlnClassNumber"])[:, 0]
+        if SCORE in table.columns:
+            frame["score"] = numbers(path, table, [SCORE], allow_missing=True)[:, 0]
         try:
             return complete(frame, hints, facts)
         except InputError as error:
@@ -105,20 +115,20 @@ class Relion5Format:
                 compare_extent(shown[name], facts)
             else:
                 shown[name] = from_facts(name, facts, settings.binning)
-        optics, groups = _optics(shown)
+        optics, groups = optics_table(shown)
         centres = {name: one.centre(settings.relion_center) for name, one in shown.items()}
         names = table["tomogram"].tolist()
         middle = np.array([centres[name] for name in names]).reshape(-1, 3)
         columns: dict[str, Any] = {"rlnTomoName": [shown[name].name for name in names]}
         columns.update(zip(_CENTRED, (particles.positions()[:, ::-1] - middle).T, strict=True))
-        columns.update(zip(_PARTICLE, np.nan_to_num(particles.orientations()).T, strict=True))
-        columns.update({name: np.zeros(len(table)) for name in (*_SUBTOMOGRAM, *_ORIGIN)})
+        columns.update(zip(PARTICLE, np.nan_to_num(particles.orientations()).T, strict=True))
+        columns.update({name: np.zeros(len(table)) for name in (*SUBTOMOGRAM, *ORIGIN)})
         ranks = table.groupby("tomogram").cumcount() + 1
         columns["rlnTomoParticleName"] = [f"{n}/{k}" for n, k in zip(columns["rlnTomoName"], ranks, strict=True)]
         columns["rlnOpticsGroup"] = [groups[name] for name in names]
         columns["rlnClassNumber"] = table["label"].tolist()
         if table["score"].notna().any():
-            columns[_SCORE] = table["score"].tolist()
+            columns[SCORE] = table["score"].tolist()
         write_star({"optics": optics, "particles": pd.DataFrame(columns)}, path)
         files = {_PARTICLES_FILE: [_from_here(path)]}
         if settings.tomograms_star is not None:
@@ -159,58 +169,6 @@ def _particles(path: Path, blocks: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         raise FormatError(f"{path}: expected particles of RELION 5, found no rlnTomoName in blocks {list(blocks)}")
     missing = [name for name in ("rlnTomoName", *_CENTRED) if name not in table.columns]
     if missing:
-        older = " (rlnCoordinateX is RELION 4 or older)" if "rlnCoordinateX" in table.columns else ""
+        older = " (rlnCoordinateX is RELION 4 or older: --from relion4)" if "rlnCoordinateX" in table.columns else ""
         raise FormatError(f"{path}: expected particles of RELION 5, columns {missing} missing{older}")
     return table
-
-
-def _numbers(path: Path, table: pd.DataFrame, names: list[str], allow_missing: bool = False) -> np.ndarray:
-    """Columns as (n, columns) float64."""
-    try:
-        values = table[names].astype("float64").to_numpy()
-    except (TypeError, ValueError) as error:
-        raise FormatError(f"{path}: {names} should be numbers: {error}") from error
-    if not allow_missing and not np.isfinite(values).all():
-        row = int(np.argmax(~np.isfinite(values).all(axis=1)))
-        raise FormatError(f"{path}: {names} should be finite numbers, particle {row} has {values[row].tolist()}")
-    return values
-
-
-def _poses(
-    path: Path, table: pd.DataFrame, centres: Mapping[str, Unbinned], hints: Hints
-) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (n, 3) in Å, (x, y, z), and angles (n, 3), NaN where all are 0 or none are given."""
-    middle = {name: one.centre(hints.settings.relion_center) for name, one in centres.items()}
-    positions = _numbers(path, table, list(_CENTRED))
-    positions = positions + np.array([middle[str(name)] for name in table["rlnTomoName"].tolist()]).reshape(-1, 3)
-    angles = {}
-    for names in (_PARTICLE, _SUBTOMOGRAM):
-        there = [name for name in names if name in table.columns]
-        if there and len(there) < 3:
-            raise FormatError(f"{path}: expected all of {list(names)}, found {there} only")
-        angles[names] = _numbers(path, table, list(names)) if there else np.zeros((len(table), 3))
-    known = (angles[_PARTICLE] != 0).any(axis=1) | (angles[_SUBTOMOGRAM] != 0).any(axis=1)
-    result = np.full((len(table), 3), np.nan)
-    if not len(table):
-        return positions, result
-    subtomogram = rotation(angles[_SUBTOMOGRAM])
-    if set(_ORIGIN) <= set(table.columns):
-        positions = positions - subtomogram.apply(_numbers(path, table, list(_ORIGIN)))
-    if known.any():
-        result[known] = angles_of((subtomogram * rotation(angles[_PARTICLE]))[known])
-    return positions, result
-
-
-def _optics(shown: Mapping[str, Unbinned]) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Optics table, and the number of each tomogram's group: one for each pixel size and microscope setting."""
-    different: list[dict[str, float]] = []
-    groups: dict[str, int] = {}
-    for name, one in shown.items():
-        values = {"rlnTomoTiltSeriesPixelSize": one.pixel[0], **one.optics}
-        if values not in different:
-            different.append(values)
-        groups[name] = different.index(values) + 1
-    table = pd.DataFrame(different or {"rlnTomoTiltSeriesPixelSize": []})
-    table.insert(0, "rlnOpticsGroup", range(1, len(different) + 1))
-    table.insert(1, "rlnOpticsGroupName", [f"opticsGroup{n}" for n in range(1, len(different) + 1)])
-    return table, groups

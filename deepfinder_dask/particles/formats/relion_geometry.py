@@ -77,6 +77,8 @@ def read_tomograms_star(path: str | Path) -> dict[str, Unbinned]:
         pixel, binning = numbers[_PIXEL], numbers.get("rlnTomoTomogramBinning")
         x, y, z = (numbers[name] for name in _SIZES)
         optics = {name: numbers[name] for name in _OPTICS if name in numbers}
+        if str(row["rlnTomoName"]) in result:
+            raise FormatError(f"{path}: tomogram {row['rlnTomoName']!r} stands there twice")
         result[str(row["rlnTomoName"])] = Unbinned(row["rlnTomoName"], (x, y, z), (pixel,) * 3, binning, optics)
     return result
 
@@ -113,31 +115,40 @@ def from_facts(name: str, facts: TomogramFacts, binning: float | None) -> Unbinn
     VoxelSizeError, GeometryError
         Voxel size or shape is unknown, or voxels are not cubes.
     """
-    fix = "give --tomograms-star, or --voxel-size and --shape"
-    if facts.voxel_size is None:
-        raise VoxelSizeError(f"RELION: the voxel size of tomogram {name!r} is unknown; {fix}")
-    if facts.shape is None:
+    if facts.shape is None and facts.voxel_size is not None:
+        fix = "give --tomograms-star, or --voxel-size and --shape"
         raise GeometryError(f"RELION: the shape of tomogram {name!r} is unknown, and it counts from the centre; {fix}")
+    pixel, factor = unbinned_pixel(name, facts, binning)
+    z, y, x = facts.shape or (0, 0, 0)
+    return Unbinned(name, (x * factor, y * factor, z * factor), pixel, factor)
+
+
+def unbinned_pixel(name: str, facts: TomogramFacts, binning: float | None) -> tuple[tuple[float, float, float], float]:
+    """Unbinned pixel size in Å (x, y, z) from the voxel size of a volume, taken as unbinned unless told; and binning.
+
+    Raises
+    ------
+    VoxelSizeError, GeometryError
+        The voxel size is unknown, voxels are not cubes, or the binning makes no sense.
+    """
+    fix = "give --tomograms-star, or --voxel-size"
+    if facts.voxel_size is None:
+        raise VoxelSizeError(f"the voxel size of tomogram {name!r} is unknown; {fix}")
     if max(facts.voxel_size) > 1.001 * min(facts.voxel_size):
-        raise VoxelSizeError(f"RELION: voxels of tomogram {name!r} are no cubes: {facts.voxel_size} Å (z, y, x)")
+        raise VoxelSizeError(f"voxels of tomogram {name!r} are no cubes: {facts.voxel_size} Å (z, y, x)")
     if binning is None:
+        its_shape = "" if facts.shape is None else f"shape {facts.shape} (z, y, x) and "
         warnings.warn(
-            f"RELION: tomogram {name!r}: its own shape {facts.shape} (z, y, x) and voxel size are taken as unbinned; "
+            f"tomogram {name!r}: its own {its_shape}voxel size are taken as unbinned; "
             "give --tomograms-star or --binning if they are not",
             ParticlesWarning,
             stacklevel=2,
         )
     elif not (np.isfinite(binning) and binning > 0):
-        raise GeometryError(f"RELION: binning is a number above 0, got {binning!r}")
+        raise GeometryError(f"binning is a number above 0, got {binning!r}")
     factor = 1.0 if binning is None else float(binning)
-    z, y, x = facts.shape
     pz, py, px = facts.voxel_size
-    return Unbinned(
-        name,
-        (x * factor, y * factor, z * factor),
-        (px / factor, py / factor, pz / factor),
-        1.0 if factor == 1 else factor,
-    )
+    return (px / factor, py / factor, pz / factor), factor
 
 
 def compare_extent(one: Unbinned, facts: TomogramFacts) -> None:
