@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from cyclopts import Parameter
+
 from deepfinder_dask.cli.options import Output, verb
 from deepfinder_dask.clustering.settings import ClusterSettings
 
 
-@verb(ClusterSettings)
+@verb(ClusterSettings, bandwidth_angstrom=Parameter(metavar="Å"))
 def cluster(segmentation: str, /, *, output: Output, settings: ClusterSettings) -> str:
     """Turn a label map into particles.
 

@@ -4,6 +4,7 @@ In: a segmentation (label map, probability, classes) or any label map. Out: a ta
 (:class:`~deepfinder_dask.particles.Particles`), one row each, the same whatever the blocks and workers::
 
     label map ──> labelling (each block alone) ──> merging (as blocks arrive) ──> sizes, votes, scores ──> particles
+    label map ──> shifting to modes (each block with its halo) ──> suppression ──> nearest mode of each voxel ──> ↑
 """
 
 from __future__ import annotations
@@ -15,11 +16,18 @@ from deepfinder_dask.clustering.settings import ClusterSettings
 
 if TYPE_CHECKING:
     from deepfinder_dask.clustering.components import Components
+    from deepfinder_dask.clustering.mean_shift import Clusters, find_clusters
     from deepfinder_dask.clustering.verb import cluster, find_components
 
-_HOMES = {"cluster": "verb", "find_components": "verb", "Components": "components"}
+_HOMES = {
+    "cluster": "verb",
+    "find_clusters": "mean_shift",
+    "find_components": "verb",
+    "Clusters": "mean_shift",
+    "Components": "components",
+}
 
-__all__ = ["ClusterSettings", "Components", "cluster", "find_components"]
+__all__ = ["ClusterSettings", "Clusters", "Components", "cluster", "find_clusters", "find_components"]
 
 
 def __getattr__(name: str) -> Any:

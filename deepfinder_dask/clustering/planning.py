@@ -18,6 +18,10 @@ SLAB_BYTES = 64 * MIB
 """Memory for measuring one slab of a block."""
 VOXEL_BYTES = 7
 """Bytes per voxel of a block beside the label as stored: see ``label_block``."""
+COMPILER_BYTES = 128 * MIB
+"""Memory of the compiled code of mean-shift and its compiler."""
+SHIFT_VOXEL_BYTES = 3
+"""Bytes per voxel that mean-shift reads, beside the label as stored: label 1, probability 1, bits and tables."""
 
 
 def projected_bytes(voxels: int, itemsize: int) -> int:
@@ -70,6 +74,33 @@ def plan_blocks(shape: Shape3, unit: Shape3, itemsize: int, *, block: Shape3 | N
             f"a block has at most {MAX_VOXELS} voxels, got {'×'.join(map(str, clipped))}: use a smaller one"
         )
     return BlockGrid(shape, clipped)
+
+
+def plan_shift_blocks(
+    shape: Shape3, unit: Shape3, itemsize: int, *, halo: int, block: Shape3 | None, memory: int | None
+) -> BlockGrid:
+    """Blocks for mean-shift, which reads ``halo`` voxels around them: as :func:`plan_blocks`, smaller where need be.
+
+    Raises
+    ------
+    SettingsError
+        The block, or the smallest block there is, does not fit the memory with its halo.
+    """
+    if memory is None:
+        return plan_blocks(shape, unit, itemsize, block=block, memory=None)
+    fixed = PROCESS_BYTES + SLAB_BYTES
+    for tenths in range(10, 0, -1):
+        part = memory if block is not None else fixed + (memory - fixed) * tenths // 10
+        grid = plan_blocks(shape, unit, itemsize, block=block, memory=part if memory > fixed else memory)
+        region = [min(c + 2 * halo, n) for c, n in zip(grid.core, shape, strict=True)]
+        need = PROCESS_BYTES + COMPILER_BYTES + prod(region) * (itemsize + SHIFT_VOXEL_BYTES)
+        if need <= memory:
+            return grid
+    raise SettingsError(
+        f"mean-shift reads blocks of {'×'.join(map(str, grid.core))} voxels with {halo} voxels around, which needs "
+        f"{need / MIB:.0f} MiB, allowed are {memory / MIB:.0f}: use a smaller block, or at least "
+        f"--memory {-(-need // MIB)}MiB"
+    )
 
 
 def _largest(shape: Shape3, unit: Shape3, most: int) -> Shape3:

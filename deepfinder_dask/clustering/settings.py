@@ -11,10 +11,12 @@ from typing import Literal, get_args
 from deepfinder_dask.blocks import asked_block
 from deepfinder_dask.errors import SettingsError
 
-Method = Literal["components"]
+Method = Literal["components", "mean-shift"]
 """How voxels are grouped into particles."""
 Connectivity = Literal[6, 18, 26]
 """Which voxels are neighbours: those that share a face (6), also an edge (18), also a corner (26)."""
+Position = Literal["mode", "centroid"]
+"""Where a mean-shift cluster is: its centre, where the shifting ended (mode), or the mean of its voxels (centroid)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,19 @@ class ClusterSettings:
     """
 
     method: Method = "components"
-    """How voxels are grouped: components, the connected components of the label map."""
+    """How voxels are grouped: components, the connected components of the label map, or mean-shift, which also parts
+    particles that touch and needs a bandwidth about their radius."""
+    bandwidth: float | None = None
+    """Mean-shift: radius of the ball whose voxels are averaged, in voxels; by default from the radii of the classes."""
+    bandwidth_angstrom: float | None = None
+    """Mean-shift: the bandwidth in Å instead."""
+    position: Position = "mode"
+    """Mean-shift: where a particle is, the cluster's centre (mode) or the mean of its voxels (centroid)."""
     connectivity: Connectivity = 6
     """Voxels that are neighbours: 6 (they share a face), 18 (or an edge) or 26 (or a corner)."""
     per_class: bool = False
-    """Connect voxels of the same class only; otherwise all particle classes are pooled and a vote names the class."""
+    """Connect, or cluster, voxels of the same class only; otherwise all particle classes are pooled and a vote names
+    the class (mean-shift without a bandwidth does so only where the radii of the classes agree within 1.5 times)."""
     min_size: int | None = None
     """Drop particles of fewer voxels, whatever their class; by default each class has its own minimum, or none."""
     classes: str | None = None
@@ -61,6 +71,9 @@ class ClusterSettings:
             raise SettingsError(f"expected method {' or '.join(get_args(Method))}, got {self.method!r}")
         if self.connectivity not in get_args(Connectivity):
             raise SettingsError(f"expected connectivity 6, 18 or 26, got {self.connectivity!r}")
+        if self.position not in get_args(Position):
+            raise SettingsError(f"expected position mode or centroid, got {self.position!r}")
+        self._check_bandwidth()
         size = self.min_size
         if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
             raise SettingsError(f"min_size is a number of voxels, 0 or more, got {size!r}")
@@ -68,3 +81,14 @@ class ClusterSettings:
             raise SettingsError(f"expected a positive number of bytes of memory, got {self.memory}")
         if self.block is not None:
             object.__setattr__(self, "block", asked_block(self.block))
+
+    def _check_bandwidth(self) -> None:
+        for name, value in (("bandwidth", self.bandwidth), ("bandwidth_angstrom", self.bandwidth_angstrom)):
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise SettingsError(f"{name} is a length above 0, got {value!r}")
+            if self.method != "mean-shift":
+                raise SettingsError(f"{name} belongs to mean-shift, found method {self.method!r}: choose mean-shift")
+        if self.bandwidth is not None and self.bandwidth_angstrom is not None:
+            raise SettingsError("give the bandwidth either in voxels or in Å, not both")

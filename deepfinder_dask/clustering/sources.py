@@ -97,6 +97,25 @@ class FileSource:
         return self.name
 
 
+def array_sources(labels: Any, probability: Any) -> tuple[ArraySource, ArraySource | None]:
+    """A label map and probabilities in memory, or lazy, as sources.
+
+    Raises
+    ------
+    GeometryError
+        The arrays are no volumes, or have different shapes.
+    """
+    source = ArraySource(labels)
+    if len(source.shape) != 3 or min(source.shape) < 1:
+        raise GeometryError(f"expected a label map (z, y, x), got an array of shape {source.shape}")
+    weights = None if probability is None else ArraySource(probability)
+    if weights is not None and (weights.shape != source.shape or weights.array.dtype != np.uint8):
+        raise GeometryError(
+            f"expected probabilities as uint8 of shape {source.shape}, got {weights.array.dtype} of {weights.shape}"
+        )
+    return source, weights
+
+
 @contextmanager
 def open_label_map(path: AnyPath, scratch: Path) -> Iterator[LabelMap]:
     """Open a segmentation or any label map; reads metadata only.

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepfinder_dask.blocks import BlockGrid, Shape3, triple
+from deepfinder_dask.clustering.bandwidths import groups_of
 from deepfinder_dask.clustering.components import Components, SizeLimits
 from deepfinder_dask.clustering.labelling import LabelJob, label_block
 from deepfinder_dask.clustering.merging import Merger
-from deepfinder_dask.clustering.planning import plan_blocks
+from deepfinder_dask.clustering.planning import plan_blocks, plan_shift_blocks
 from deepfinder_dask.clustering.settings import ClusterSettings, Connectivity
-from deepfinder_dask.clustering.sources import ArraySource, LabelMap, open_label_map
-from deepfinder_dask.errors import GeometryError, SettingsError, VoxelSizeError
+from deepfinder_dask.clustering.shift_job import Group, ShiftJob, halo_of
+from deepfinder_dask.clustering.sources import LabelMap, array_sources, open_label_map
+from deepfinder_dask.errors import SettingsError, VoxelSizeError
 from deepfinder_dask.execution import Executor, Progress, SerialExecutor, open_executor, options_to_settings
 from deepfinder_dask.particles import ParticleClass, Particles, TomogramFacts, placeholder_classes, read_classes
 from deepfinder_dask.particles.files import refuse_existing
@@ -37,13 +40,15 @@ def cluster(
     progress: bool = True,
     **options: Any,
 ) -> Particles:
-    """Find the particles of a label map: its connected components, exact for any blocks and workers.
+    """Find the particles of a label map: its connected components or mean-shift clusters, exact for any blocks.
 
-    A particle's position is the centroid of its component's voxels, index times voxel size. Its class is that of most
+    A particle's position is the centroid of its component's voxels, index times voxel size; for mean-shift the centre
+    of its cluster (the mode), or the centroid if asked for. Its class is that of most
     of its voxels, the smallest label on a tie. Its score is the mean probability of the voxels of that class, NaN
     where the label map has no probability volume beside it. Background (0), *ignore* (255) and classes of kind
-    ``structure`` never enter. Particles come in the order of their first voxels (C order), as in
-    ``scipy.ndimage.label``.
+    ``structure`` never enter. Components come in the order of their first voxels (C order), as in
+    ``scipy.ndimage.label``; clusters in that of ``sklearn.cluster.MeanShift``, most voxels around the centre first,
+    class by class where classes are clustered one by one.
 
     Parameters
     ----------
@@ -84,24 +89,34 @@ def cluster(
     chosen = options_to_settings(ClusterSettings, settings, options)
     target = _checked_output(output, chosen.overwrite)
     with open_label_map(segmentation, Path.cwd() if target is None else target.absolute().parent) as source:
-        facts = TomogramFacts(_voxel_size(source, chosen), source.shape)
+        voxel_size = _voxel_size(source, chosen)
+        facts = TomogramFacts(voxel_size, source.shape)
         classes = source.classes if chosen.classes is None else read_classes(chosen.classes)
         particles = None if classes is None else [one for one in classes if one.kind == "particle"]
-        grid = plan_blocks(source.shape, source.unit, source.itemsize, block=chosen.block, memory=chosen.memory)
-        job = LabelJob(
-            labels=source.labels,
-            probability=source.probability,
-            shape=source.shape,
-            connectivity=chosen.connectivity,
-            per_class=chosen.per_class,
-            structures=tuple(one.label for one in classes or () if one.kind == "structure"),
-            particles=None if particles is None else tuple(one.label for one in particles),
-            limits=SizeLimits.of(particles or (), chosen.min_size),
-        )
+        structures = tuple(one.label for one in classes or () if one.kind == "structure")
+        limits = SizeLimits.of(particles or (), chosen.min_size)
         place = nullcontext(executor) if executor else open_executor(chosen.workers, chosen.scheduler)
-        with place as where:
-            components = _run(job, grid, where, f"Clustering {source.name}", progress=progress)
-        found = _as_particles(components, chosen.tomogram or source.name, facts, particles)
+        if chosen.method == "mean-shift":
+            groups = groups_of(particles, structures, chosen, voxel_size, source.path)
+            components, positions = _shift(source, groups, chosen, classes, place, progress=progress)
+        else:
+            job = LabelJob(
+                labels=source.labels,
+                probability=source.probability,
+                shape=source.shape,
+                connectivity=chosen.connectivity,
+                per_class=chosen.per_class,
+                structures=structures,
+                particles=None if particles is None else tuple(one.label for one in particles),
+                limits=limits,
+            )
+            grid = plan_blocks(source.shape, source.unit, source.itemsize, block=chosen.block, memory=chosen.memory)
+            with place as where:
+                components = _run(job, grid, where, f"Clustering {source.name}", progress=progress)
+            positions = components.centroids
+        keep = limits.accept(components)
+        components, positions = components.take(keep), positions[keep]
+        found = _as_particles(components, positions, chosen.tomogram or source.name, facts, particles)
     if target is not None:
         found.write(target)
     return found
@@ -151,14 +166,7 @@ def find_components(
         The connectivity is none of those.
     """
     checked = ClusterSettings(connectivity=connectivity, per_class=per_class)
-    source = ArraySource(labels)
-    if len(source.shape) != 3 or min(source.shape) < 1:
-        raise GeometryError(f"expected a label map (z, y, x), got an array of shape {source.shape}")
-    weights = None if probability is None else ArraySource(probability)
-    if weights is not None and (weights.shape != source.shape or weights.array.dtype != np.uint8):
-        raise GeometryError(
-            f"expected probabilities as uint8 of shape {source.shape}, got {weights.array.dtype} of {weights.shape}"
-        )
+    source, weights = array_sources(labels, probability)
     shape = triple(source.shape)
     grid = plan_blocks(shape, (64, 64, 64), labels.dtype.itemsize, block=block, memory=None)
     job = LabelJob(
@@ -175,7 +183,7 @@ def find_components(
 
 
 def _run(job: LabelJob, grid: BlockGrid, executor: Executor, label: str, *, progress: bool) -> Components:
-    """Components of all blocks, merged and of the sizes that count."""
+    """Components of all blocks, merged."""
     scored = job.probability is not None
     merger = Merger(grid, job.connectivity, per_class=job.per_class, scored=scored)
     blocks = list(grid)
@@ -183,17 +191,45 @@ def _run(job: LabelJob, grid: BlockGrid, executor: Executor, label: str, *, prog
         for number, part in executor.run(partial(label_block, job), blocks, label="cluster"):
             merger.add(blocks[number], part)
             bar.advance()
-    components = merger.finish()
-    return components.take(job.limits.accept(components))
+    return merger.finish()
+
+
+def _shift(
+    source: LabelMap,
+    groups: tuple[Group, ...],
+    settings: ClusterSettings,
+    classes: Sequence[ParticleClass] | None,
+    place: AbstractContextManager[Executor],
+    *,
+    progress: bool,
+) -> tuple[Components, NDArray[np.float64]]:
+    """Clusters that have voxels, and where they are, (n, 3), (z, y, x) in voxels."""
+    from deepfinder_dask.clustering.mean_shift import shift_to_modes
+
+    halo = max((halo_of(group.bandwidth) for group in groups), default=0)
+    grid = plan_shift_blocks(
+        source.shape, source.unit, source.itemsize, halo=halo, block=settings.block, memory=settings.memory
+    )
+    known = None if classes is None else tuple(one.label for one in classes)
+    job = ShiftJob(source.labels, source.probability, source.shape, groups, known, members=False)
+    with place as where:
+        clusters = shift_to_modes(job, grid, where, source.name, progress=progress)
+    if settings.position == "centroid":
+        return clusters.components, clusters.components.centroids
+    return clusters.components, clusters.centers[clusters.occupied]
 
 
 def _as_particles(
-    components: Components, tomogram: str, facts: TomogramFacts, classes: list[ParticleClass] | None
+    components: Components,
+    positions: NDArray[np.float64],
+    tomogram: str,
+    facts: TomogramFacts,
+    classes: list[ParticleClass] | None,
 ) -> Particles:
     if classes is None:
         classes = list(placeholder_classes(components.vote_label.tolist()))
     return Particles.from_voxels(
-        components.centroids,
+        positions,
         tomogram=tomogram,
         facts=facts,
         labels=components.labels,

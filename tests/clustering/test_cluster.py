@@ -330,7 +330,13 @@ def test_an_output_is_never_replaced_unasked(segmentation, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "mean-shift"}, "expected method components, got 'mean-shift'"),
+        ({"method": "watershed"}, "expected method components or mean-shift, got 'watershed'"),
+        ({"bandwidth": 5}, "bandwidth belongs to mean-shift, found method 'components'"),
+        ({"bandwidth_angstrom": 50.0}, "bandwidth_angstrom belongs to mean-shift"),
+        ({"method": "mean-shift", "bandwidth": 0}, "bandwidth is a length above 0, got 0"),
+        ({"method": "mean-shift", "bandwidth": True}, "bandwidth is a length above 0, got True"),
+        ({"method": "mean-shift", "bandwidth": 5, "bandwidth_angstrom": 50.0}, "either in voxels or in Å"),
+        ({"method": "mean-shift", "position": "middle"}, "expected position mode or centroid, got 'middle'"),
         ({"connectivity": 4}, "expected connectivity 6, 18 or 26, got 4"),
         ({"min_size": -1}, "min_size is a number of voxels"),
         ({"min_size": 2.5}, "min_size is a number of voxels"),
