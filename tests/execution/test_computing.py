@@ -157,7 +157,7 @@ def test_cores_of_a_worker_of_another_cluster_are_its_threads():
 
     from deepfinder_dask.execution import DaskExecutor
 
-    options = {"host": "127.0.0.1", "dashboard_address": None, "worker_dashboard_address": None}
+    options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "worker_dashboard_address": None}
     cluster = LocalCluster(n_workers=1, threads_per_worker=2, silence_logs=50, **options)
     with cluster, Client(cluster, set_as_default=False) as client:
         executor = DaskExecutor(client)

@@ -45,7 +45,7 @@ def test_it_gives_the_same_on_a_cluster(make_tomogram, weights, tmp_path):
 
     tomogram = make_tomogram(SHAPE)
     whole = segment(tomogram, weights, tmp_path / "s.zarr").label_map.read()
-    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50)
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50)
     with cluster, Client(cluster):
         assert np.array_equal(segment(tomogram, weights, compute=False, block=BLOCK).compute(), whole)
 

@@ -21,6 +21,7 @@ def figures_of(*words: str) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_large_tomogram_stays_below_its_bound():
     figures = figures_of("--sections", "none", "--large")
     assert set(figures) == {"large", "machine"}

@@ -20,6 +20,7 @@ def figures_of(*words: str, timeout: float = 240) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_the_benchmark_compares_blocks_with_a_whole_pass():
     figures = figures_of(
         "--shape", "22,30,41", "--memory", "1", "--block", "16,16,20", "--precision", "fp32,bf16", "--without-original"
@@ -41,6 +42,7 @@ def test_the_benchmark_compares_blocks_with_a_whole_pass():
     assert "skipped" in bf16 or all(ours["labels_that_blocks_change"] == 0 for ours in bf16["ours"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.skipif(not PEERS.exists(), reason="no .venv-peers/: run `make peers`")
 def test_the_original_has_the_same_network_but_labels_that_depend_on_its_patches():
