@@ -37,6 +37,7 @@ def hold(file: Path, place: str | Path) -> Iterator[None]:
     lock = FileLock(file, timeout=0)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()  # where that cannot be, waiting for a lock would tell of another process
         lock.acquire()
     except Timeout as error:
         raise InputError(

@@ -113,8 +113,9 @@ def plan_blocks(
     if need[best] > memory:
         gib = -(-float(need[best]) // (GIB / 10)) / 10
         raise SettingsError(
-            f"a block of {'×'.join(map(str, core))} voxels needs {need[best] / GIB:.2f} GiB, allowed are "
-            f"{memory / GIB:.2f} GiB: use a smaller block, or allow --memory {gib:.1f}GiB"
+            f"{'a block' if block else 'the smallest block'} of {'×'.join(map(str, core))} voxels needs "
+            f"{need[best] / GIB:.2f} GiB, allowed are {memory / GIB:.2f} GiB: "
+            f"{'use a smaller block, or ' if block else ''}allow --memory {gib:.1f}GiB"
         )
     low, high = derive_halo(inference_program(classes, device=device, precision=precision))
     return Plan(

@@ -205,6 +205,15 @@ def test_one_process_at_a_time_and_a_kill_lets_go(tmp_path):
     assert not lock.exists()
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write")
+def test_where_nothing_can_be_written_no_other_process_is_blamed():
+    with (
+        pytest.raises(StorageError, match=r"^cannot write /proc: .*choose another output$"),
+        hold(Path("/proc/.s.zarr.lock"), "/proc/s.zarr"),
+    ):
+        pass
+
+
 DRIVER = """
 import sys
 from deepfinder_dask.execution import Ledger, SerialExecutor
