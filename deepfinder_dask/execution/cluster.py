@@ -2,7 +2,7 @@
 
 There are no edges between items, so a cluster never holds their data, and a scheduler never more than the window. Items
 are sent one a task at first, and up to sixteen where they turn out to be quick. When a worker dies, the items
-it may have died of are run again, each alone in the cluster; one that kills a worker again is given up.
+it may have died of are run again, each alone in the cluster; one that loses its worker twice more is given up.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -43,7 +43,9 @@ TOGETHER = 0.01
 """Seconds to wait for more results that can be fetched at once, where items are quick."""
 RESENT = 3
 """How often the function is sent again because the worker that took it died."""
-DEADLY = "killed its worker twice, most often for lack of memory: use smaller blocks or fewer workers"
+ALONE = 2
+"""How often an item may lose its worker while it runs alone: once may be somebody else's doing."""
+DEADLY = "killed its worker again and again, most often for lack of memory: use smaller blocks or fewer workers"
 
 
 class DaskExecutor:
@@ -141,6 +143,7 @@ class _Run:
         self.left = len(items)  # not yet submitted for the first time
         self.again: deque[int] = deque()
         self.suspects: deque[int] = deque()
+        self.deaths_alone: Counter[int] = Counter()
         self.under_way: dict[str, _Batch] = {}
         self.done: SimpleQueue[str] = SimpleQueue()
         self.seconds: float | None = None
@@ -333,6 +336,10 @@ class _Run:
             self.suspects.extend(batch.indices)
             return
         (index,) = batch.indices
+        self.deaths_alone[index] += 1
+        if self.deaths_alone[index] < ALONE:
+            self.suspects.appendleft(index)
+            return
         if self.failures is None:
             raise PartialFailure(f"{self.label}: item {index} {DEADLY}")
         self.failures.append(Failure(index, DEADLY))

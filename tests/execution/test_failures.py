@@ -91,10 +91,10 @@ def test_an_item_that_kills_its_worker_is_named_and_the_rest_completes(tmp_path)
         done = sorted(executor.run(partial(deadly, tmp_path), items, label="deadly", failures=failures))
     assert done == [(n, n) for n in items if n != DEADLY]
     assert [failure.index for failure in failures] == [DEADLY]
-    assert failures[0].reason.startswith("killed its worker twice, most often for lack of memory")
+    assert failures[0].reason.startswith("killed its worker again and again, most often for lack of memory")
     assert "\n" not in failures[0].reason
     # Once beside others or in a batch, and once alone.
-    assert runs(tmp_path)[DEADLY] == 2
+    assert runs(tmp_path)[DEADLY] == 3
 
 
 def test_workers_killed_from_outside_lose_no_item(tmp_path):
