@@ -35,7 +35,8 @@ from deepfinder_dask.networks.weights import Weights
 from deepfinder_dask.networks.windows import WAVE_PLANES, Schedule, Window, schedule, stored_sources, windowed
 
 NUMERICS = 1
-"""Version of the arithmetic here: raised whenever the bits of a logit change on the same machine."""
+"""Version of the arithmetic: raised whenever the bits of an output change on the same machine, here or in what
+segmentation does around it (normalising, resampling, choosing the winner); resumed work must have the same."""
 TILE_VOXELS = 16384
 """Voxels of a tile on a CPU: enough to make the calls cheap, few enough to stay in the cache."""
 TILE_WIDTH = 160
