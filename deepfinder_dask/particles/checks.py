@@ -9,6 +9,7 @@ import pandas as pd
 
 from deepfinder_dask.errors import InputError
 from deepfinder_dask.particles.classes import ParticleClass, check_classes
+from deepfinder_dask.particles.columns import measure_in
 from deepfinder_dask.particles.facts import TomogramFacts
 
 _NEEDED = ("tomogram", "class", "label", "x", "y", "z")
@@ -48,7 +49,7 @@ def checked_table(
         columns[name] = _numbers(table, name)
     if angles:
         _check_angles(columns)
-    columns.update({str(name): table[name] for name in table.columns if name not in columns})
+    columns.update({str(name): _typed(table, name) for name in table.columns if name not in columns})
     result = pd.DataFrame(columns)
     listed = check_classes(classes) if classes else _classes_of(result)
     _check_known(result, listed)
@@ -104,6 +105,28 @@ def whole_numbers(table: pd.DataFrame, name: str, allow_missing: bool = False) -
     if wrong.size:
         raise InputError(f"column {name!r}: expected whole numbers, row {wrong[0]} holds {numbers[wrong[0]]}")
     return values.round().astype("Int64")
+
+
+def _typed(table: pd.DataFrame, name: str) -> pd.Series:
+    """Column of a measure in its type; any other as it is."""
+    measure = measure_in(str(name))
+    if measure is None:
+        return table[name]
+    if measure.dtype == "float64":
+        return _numbers(table, name)
+    return whole_numbers(table, name, allow_missing=True) if measure.dtype == "Int64" else _truths(table, name)
+
+
+def _truths(table: pd.DataFrame, name: str) -> pd.Series:
+    """Column of True, False and missing values, also as text."""
+    known = {"true": True, "1": True, "false": False, "0": False}
+    values: list[bool | None] = []
+    for row, value in enumerate(table[name].tolist()):
+        missing = bool(pd.isna(value)) or value == ""
+        if not missing and str(value).lower() not in known:
+            raise InputError(f"column {name!r}: expected True or False, row {row} holds {value!r}")
+        values.append(None if missing else known[str(value).lower()])
+    return pd.Series(pd.array(values, dtype="boolean"))
 
 
 def _check_angles(columns: Mapping[str, pd.Series]) -> None:

@@ -39,7 +39,8 @@ class Particles:
     table: pd.DataFrame
     """``tomogram`` (text), ``class`` (text), ``label`` (int64), ``x``, ``y``, ``z`` (Å, float64), ``score`` (float64,
     NaN where unknown), ``size_voxels`` (Int64, missing where unknown); if known ``rot``, ``tilt``, ``psi`` (degrees,
-    float64, NaN where unknown); other columns are kept as they are. ``score`` and ``size_voxels`` may be left out."""
+    float64, NaN where unknown); then what else is known: measures in their types (see
+    :mod:`~deepfinder_dask.particles.columns`), others as they are. ``score`` and ``size_voxels`` may be left out."""
     tomograms: Mapping[str, TomogramFacts] = field(default_factory=dict)
     """Voxel size and shape by tomogram name, also of tomograms without particles; names in the table are added."""
     classes: tuple[ParticleClass, ...] = ()
@@ -153,7 +154,7 @@ class Particles:
             for one in part.classes:
                 classes.setdefault(one.name, one)
         merged = check_classes(classes.values())
-        tables = [part.table for part in parts if len(part)]
+        tables = [part.table for part in parts if len(part)] or [part.table for part in parts[:1]]
         if not tables:
             return cls.empty(tomograms, merged)
         return cls(pd.concat(tables, ignore_index=True), tomograms, merged)
@@ -231,6 +232,28 @@ class Particles:
     def with_table(self, table: pd.DataFrame) -> Particles:
         """Another table for the same tomograms and classes."""
         return Particles(table, self.tomograms, self.classes)
+
+    def with_columns(self, columns: Mapping[str, ArrayLike]) -> Particles:
+        """The same particles with more columns, or others in place of such.
+
+        Parameters
+        ----------
+        columns
+            Values by name, (n,) each, such as measures (:mod:`~deepfinder_dask.particles.columns`).
+
+        Raises
+        ------
+        InputError
+            A column has another length than the table, or is one that every table has.
+        """
+        table = self.table.copy()
+        for name, values in columns.items():
+            if name in (*COLUMNS, *ORIENTATION):
+                raise InputError(f"{name!r} is a column of every table; columns are added under other names")
+            if np.shape(values) != (len(table),):
+                raise InputError(f"column {name!r}: expected {len(table)} values, got an array {np.shape(values)}")
+            table[name] = values.array if isinstance(values, pd.Series) else values
+        return self.with_table(table)
 
     def positions(self) -> NDArray[np.float64]:
         """Centres, (n, 3) float64, (z, y, x) in Å."""
