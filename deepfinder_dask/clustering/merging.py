@@ -41,6 +41,16 @@ class _Faces:
         return self.line[chosen], self.component[chosen]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Pieces:
+    """The components of single blocks, and what became of them."""
+
+    first: NDArray[np.int64]
+    """(p,): smallest linear index (C order) in the volume of a voxel of each piece."""
+    component: NDArray[np.int64]
+    """(p,): component of the volume that it belongs to."""
+
+
 class Merger:
     """Collects the blocks of a grid, and joins what touches across their faces, edges and corners.
 
@@ -94,6 +104,10 @@ class Merger:
 
     def finish(self) -> Components:
         """Components of the whole volume, in canonical order; all blocks must have been added."""
+        return self.merged()[0]
+
+    def merged(self) -> tuple[Components, Pieces]:
+        """Components as :meth:`finish` gives them, and the pieces that they were put together from."""
         parts = concatenate(self._tables, scored=self.scored)
         joins = np.concatenate(self._joins)
         if self.per_class:
@@ -113,7 +127,8 @@ class Merger:
         np.minimum.at(first, group, parts.first)
         rank = np.empty(len(leaders), np.int64)
         rank[np.argsort(first)] = np.arange(len(leaders))
-        return combine(parts, rank[group], len(leaders))
+        owner = rank[group]
+        return combine(parts, owner, len(leaders)), Pieces(parts.first, owner)
 
     def _neighbours(self, block: Block) -> Iterator[tuple[Shape3, int]]:
         """Step to and number of each block that touches this one."""

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from deepfinder_dask.blocks import BlockGrid, Shape3, triple
-from deepfinder_dask.clustering.bandwidths import groups_of
+from deepfinder_dask.blocks import Shape3, triple
 from deepfinder_dask.clustering.components import Components, SizeLimits
-from deepfinder_dask.clustering.labelling import LabelJob, label_block
-from deepfinder_dask.clustering.merging import Merger
-from deepfinder_dask.clustering.planning import plan_blocks, plan_shift_blocks
+from deepfinder_dask.clustering.finding import find, label_blocks
+from deepfinder_dask.clustering.labelling import LabelJob
+from deepfinder_dask.clustering.planning import plan_blocks
+from deepfinder_dask.clustering.request import Request
 from deepfinder_dask.clustering.settings import ClusterSettings, Connectivity
-from deepfinder_dask.clustering.shift_job import Group, ShiftJob, halo_of
-from deepfinder_dask.clustering.sources import LabelMap, array_sources, open_label_map
-from deepfinder_dask.errors import SettingsError, VoxelSizeError
-from deepfinder_dask.execution import Executor, Progress, SerialExecutor, open_executor, options_to_settings
-from deepfinder_dask.particles import ParticleClass, Particles, TomogramFacts, placeholder_classes, read_classes
+from deepfinder_dask.clustering.sources import array_sources, open_label_map
+from deepfinder_dask.errors import SettingsError
+from deepfinder_dask.execution import Executor, SerialExecutor, open_executor, options_to_settings
+from deepfinder_dask.particles import Particles
 from deepfinder_dask.particles.files import refuse_existing
-from deepfinder_dask.tomograms import VoxelSize, as_voxel_size
 from deepfinder_dask.tomograms.location import AnyPath, is_remote
 
 OTHER_FORMATS = (".csv", ".xml", ".star", ".json", ".ndjson", ".tbl", ".mod", ".txt", ".zarr", ".mrc")
@@ -89,37 +83,15 @@ def cluster(
     chosen = options_to_settings(ClusterSettings, settings, options)
     target = _checked_output(output, chosen.overwrite)
     with open_label_map(segmentation, Path.cwd() if target is None else target.absolute().parent) as source:
-        voxel_size = _voxel_size(source, chosen)
-        facts = TomogramFacts(voxel_size, source.shape)
-        classes = source.classes if chosen.classes is None else read_classes(chosen.classes)
-        particles = None if classes is None else [one for one in classes if one.kind == "particle"]
-        structures = tuple(one.label for one in classes or () if one.kind == "structure")
-        limits = SizeLimits.of(particles or (), chosen.min_size)
-        place = nullcontext(executor) if executor else open_executor(chosen.workers, chosen.scheduler)
-        if chosen.method == "mean-shift":
-            groups = groups_of(particles, structures, chosen, voxel_size, source.path)
-            components, positions = _shift(source, groups, chosen, classes, place, progress=progress)
-        else:
-            job = LabelJob(
-                labels=source.labels,
-                probability=source.probability,
-                shape=source.shape,
-                connectivity=chosen.connectivity,
-                per_class=chosen.per_class,
-                structures=structures,
-                particles=None if particles is None else tuple(one.label for one in particles),
-                limits=limits,
-            )
-            grid = plan_blocks(source.shape, source.unit, source.itemsize, block=chosen.block, memory=chosen.memory)
-            with place as where:
-                components = _run(job, grid, where, f"Clustering {source.name}", progress=progress)
-            positions = components.centroids
-        keep = limits.accept(components)
-        components, positions = components.take(keep), positions[keep]
-        found = _as_particles(components, positions, chosen.tomogram or source.name, facts, particles)
+        request = Request.of(source, chosen)
+        limits = request.limits
+        with nullcontext(executor) if executor else open_executor(chosen.workers, chosen.scheduler) as where:
+            found = find(request, where, progress=progress)
+        found = found.take(limits.accept(found.components))
+        particles = request.table(found)
     if target is not None:
-        found.write(target)
-    return found
+        particles.write(target)
+    return particles
 
 
 def find_components(
@@ -179,72 +151,7 @@ def find_components(
         particles=None,
         limits=SizeLimits({}, {}),
     )
-    return _run(job, grid, executor or SerialExecutor(), "Finding components", progress=False)
-
-
-def _run(job: LabelJob, grid: BlockGrid, executor: Executor, label: str, *, progress: bool) -> Components:
-    """Components of all blocks, merged."""
-    scored = job.probability is not None
-    merger = Merger(grid, job.connectivity, per_class=job.per_class, scored=scored)
-    blocks = list(grid)
-    with Progress(label, len(grid), enabled=None if progress else False) as bar:
-        for number, part in executor.run(partial(label_block, job), blocks, label="cluster"):
-            merger.add(blocks[number], part)
-            bar.advance()
-    return merger.finish()
-
-
-def _shift(
-    source: LabelMap,
-    groups: tuple[Group, ...],
-    settings: ClusterSettings,
-    classes: Sequence[ParticleClass] | None,
-    place: AbstractContextManager[Executor],
-    *,
-    progress: bool,
-) -> tuple[Components, NDArray[np.float64]]:
-    """Clusters that have voxels, and where they are, (n, 3), (z, y, x) in voxels."""
-    from deepfinder_dask.clustering.mean_shift import shift_to_modes
-
-    halo = max((halo_of(group.bandwidth) for group in groups), default=0)
-    grid = plan_shift_blocks(
-        source.shape, source.unit, source.itemsize, halo=halo, block=settings.block, memory=settings.memory
-    )
-    known = None if classes is None else tuple(one.label for one in classes)
-    job = ShiftJob(source.labels, source.probability, source.shape, groups, known, members=False)
-    with place as where:
-        clusters = shift_to_modes(job, grid, where, source.name, progress=progress)
-    if settings.position == "centroid":
-        return clusters.components, clusters.components.centroids
-    return clusters.components, clusters.centers[clusters.occupied]
-
-
-def _as_particles(
-    components: Components,
-    positions: NDArray[np.float64],
-    tomogram: str,
-    facts: TomogramFacts,
-    classes: list[ParticleClass] | None,
-) -> Particles:
-    if classes is None:
-        classes = list(placeholder_classes(components.vote_label.tolist()))
-    return Particles.from_voxels(
-        positions,
-        tomogram=tomogram,
-        facts=facts,
-        labels=components.labels,
-        classes=classes,
-        scores=components.scores,
-        sizes=components.sizes,
-    )
-
-
-def _voxel_size(source: LabelMap, settings: ClusterSettings) -> VoxelSize:
-    if settings.voxel_size is not None:
-        return as_voxel_size(settings.voxel_size)
-    if source.voxel_size is None:
-        raise VoxelSizeError(f"{source.path} does not say its voxel size: give it with --voxel-size Å")
-    return source.voxel_size
+    return label_blocks(job, grid, executor or SerialExecutor(), "Finding components", progress=False)[0]
 
 
 def _checked_output(output: AnyPath | None, overwrite: bool) -> Path | None:

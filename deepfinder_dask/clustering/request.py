@@ -1,0 +1,149 @@
+"""What is to be clustered, and how: a label map, its classes and the settings, settled together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfinder_dask.blocks import BlockGrid
+from deepfinder_dask.clustering.bandwidths import groups_of
+from deepfinder_dask.clustering.components import Components, SizeLimits
+from deepfinder_dask.clustering.labelling import LabelJob
+from deepfinder_dask.clustering.merging import Pieces
+from deepfinder_dask.clustering.planning import plan_blocks, plan_shift_blocks
+from deepfinder_dask.clustering.settings import ClusterSettings
+from deepfinder_dask.clustering.shift_job import ShiftJob, halo_of
+from deepfinder_dask.clustering.sources import LabelMap
+from deepfinder_dask.errors import VoxelSizeError
+from deepfinder_dask.particles import ParticleClass, Particles, TomogramFacts, placeholder_classes, read_classes
+from deepfinder_dask.tomograms import VoxelSize, as_voxel_size
+
+if TYPE_CHECKING:
+    from deepfinder_dask.clustering.mean_shift import Clusters
+
+
+@dataclass(frozen=True)
+class Found:
+    """What clustering found: one component a particle, and where it is."""
+
+    components: Components
+    """The particles, ``n`` of them, in the order of the table."""
+    positions: NDArray[np.float64]
+    """(n, 3): where they are, (z, y, x) in voxels."""
+    pieces: Pieces | None = None
+    """Of what the components were put together; None for mean-shift."""
+    clusters: Clusters | None = None
+    """The clusters, dropped ones too; None for connected components."""
+
+    def take(self, keep: NDArray[np.bool_]) -> Found:
+        """Particles for which ``keep``, (n,), is True, in the same order."""
+        return Found(self.components.take(keep), self.positions[keep], self.pieces, self.clusters)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A label map that is to be clustered; picklable."""
+
+    source: LabelMap
+    """The label map."""
+    settings: ClusterSettings
+    """How."""
+    voxel_size: VoxelSize
+    """Å per voxel, (z, y, x)."""
+    classes: tuple[ParticleClass, ...] | None
+    """What the labels mean, structures too; None where unknown."""
+
+    @classmethod
+    def of(cls, source: LabelMap, settings: ClusterSettings) -> Request:
+        """Settle what the label map says with what the settings say.
+
+        Raises
+        ------
+        VoxelSizeError
+            The voxel size is unknown.
+        InputError
+            The file of classes cannot be read.
+        """
+        if settings.voxel_size is not None:
+            voxel_size = as_voxel_size(settings.voxel_size)
+        elif source.voxel_size is not None:
+            voxel_size = source.voxel_size
+        else:
+            raise VoxelSizeError(f"{source.path} does not say its voxel size: give it with --voxel-size Å")
+        classes = source.classes if settings.classes is None else tuple(read_classes(settings.classes))
+        return cls(source, settings, voxel_size, classes)
+
+    @property
+    def facts(self) -> TomogramFacts:
+        """Voxel size and shape."""
+        return TomogramFacts(self.voxel_size, self.source.shape)
+
+    @property
+    def particles(self) -> tuple[ParticleClass, ...] | None:
+        """Classes of kind ``particle``; None where unknown."""
+        return None if self.classes is None else tuple(one for one in self.classes if one.kind == "particle")
+
+    @property
+    def structures(self) -> tuple[int, ...]:
+        """Labels that are never clustered."""
+        return tuple(one.label for one in self.classes or () if one.kind == "structure")
+
+    @property
+    def limits(self) -> SizeLimits:
+        """Sizes that count.
+
+        Raises
+        ------
+        SettingsError
+            The minimum size is above the maximum of a class.
+        """
+        return SizeLimits.of(self.particles or (), self.settings.min_size)
+
+    def label_job(self) -> LabelJob:
+        """Connected components of the label map."""
+        return LabelJob(
+            labels=self.source.labels,
+            probability=self.source.probability,
+            shape=self.source.shape,
+            connectivity=self.settings.connectivity,
+            per_class=self.settings.per_class,
+            structures=self.structures,
+            particles=None if self.particles is None else tuple(one.label for one in self.particles),
+            limits=self.limits,
+        )
+
+    def label_grid(self) -> BlockGrid:
+        """Blocks for connected components (a SettingsError where none fits the memory)."""
+        source, settings = self.source, self.settings
+        return plan_blocks(source.shape, source.unit, source.itemsize, block=settings.block, memory=settings.memory)
+
+    def shift_job(self) -> ShiftJob:
+        """Mean-shift of the label map (a SettingsError where a bandwidth is missing)."""
+        source = self.source
+        groups = groups_of(self.particles, self.structures, self.settings, self.voxel_size, source.path)
+        known = None if self.classes is None else tuple(one.label for one in self.classes)
+        return ShiftJob(source.labels, source.probability, source.shape, groups, known, members=False)
+
+    def shift_grid(self, job: ShiftJob) -> BlockGrid:
+        """Blocks for mean-shift (a SettingsError where none fits the memory)."""
+        source, settings = self.source, self.settings
+        halo = max((halo_of(group.bandwidth) for group in job.groups), default=0)
+        return plan_shift_blocks(
+            source.shape, source.unit, source.itemsize, halo=halo, block=settings.block, memory=settings.memory
+        )
+
+    def table(self, found: Found) -> Particles:
+        """The particles as a table; classes that nothing names are called ``class_1`` and so on."""
+        components, classes = found.components, self.particles
+        return Particles.from_voxels(
+            found.positions,
+            tomogram=self.settings.tomogram or self.source.name,
+            facts=self.facts,
+            labels=components.labels,
+            classes=placeholder_classes(components.vote_label.tolist()) if classes is None else classes,
+            scores=components.scores,
+            sizes=components.sizes,
+        )
