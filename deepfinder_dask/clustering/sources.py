@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from deepfinder_dask.blocks import Box, Shape3, triple
+from deepfinder_dask.blocks import Shape3, triple
 from deepfinder_dask.clustering.labelling import Source
 from deepfinder_dask.errors import FormatError, GeometryError, InputError
 from deepfinder_dask.particles import ParticleClass, classes_from_dicts
 from deepfinder_dask.tomograms import Image, Volume, VoxelSize, open_image, read_attributes
+from deepfinder_dask.tomograms.boxes import ArraySource, FileSource
 from deepfinder_dask.tomograms.location import AnyPath, base_name, is_remote, is_zarr, normalise
 from deepfinder_dask.tomograms.opening import check_finished
 from deepfinder_dask.tomograms.sources import open_source
@@ -51,50 +51,6 @@ class LabelMap:
     def shape(self) -> Shape3:
         """Extent in voxels, (z, y, x)."""
         return triple(self.labels.shape)
-
-
-@dataclass(frozen=True)
-class ArraySource:
-    """An array in memory, or a lazy one that can be indexed (Dask, h5py …), as a source of boxes."""
-
-    array: Any
-    """The values, (z, y, x)."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Extent in voxels, (z, y, x)."""
-        return tuple(int(n) for n in self.array.shape)
-
-    def read(self, box: Box) -> NDArray[Any]:
-        """Values of a box of voxels, (z, y, x)."""
-        values = self.array[box.slices()]
-        if hasattr(values, "compute"):
-            values = values.compute(scheduler="synchronous")
-        return np.asarray(values)
-
-    def __str__(self) -> str:
-        return "the label map"
-
-
-@dataclass(frozen=True)
-class FileSource:
-    """A label map in a file of any family that ``convert`` reads, opened anew for each box, wherever that is."""
-
-    path: str
-    """The file, unpacked."""
-    name: str
-    """The file the user named."""
-    shape: tuple[int, ...]
-    """Extent in voxels, (z, y, x)."""
-
-    def read(self, box: Box) -> NDArray[Any]:
-        """Values of a box of voxels, (z, y, x)."""
-        z, y, x = zip(box.start, box.stop, strict=True)
-        with open_source(self.path, Path(self.path).parent) as source:
-            return np.ascontiguousarray(source.read(z, y)[:, :, slice(*x)])
-
-    def __str__(self) -> str:
-        return self.name
 
 
 def array_sources(labels: Any, probability: Any) -> tuple[ArraySource, ArraySource | None]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deepfinder_dask.tomograms.layout import fit_chunks
     from deepfinder_dask.tomograms.opening import Image, check_finished, is_finished, open_image, read_attributes
     from deepfinder_dask.tomograms.pyramid import build_pyramid, level_shapes
+    from deepfinder_dask.tomograms.regions import MaskedSource, Region
     from deepfinder_dask.tomograms.resampling import resample_labels, rescale, rescaled_shape
     from deepfinder_dask.tomograms.settings import ConvertSettings
     from deepfinder_dask.tomograms.statistics import statistics_of
@@ -36,6 +37,7 @@ _HOMES = {
     "description": "info",
     "resampling": "resample_labels rescale rescaled_shape",
     "pyramid": "build_pyramid level_shapes",
+    "regions": "MaskedSource Region",
     "settings": "ConvertSettings",
     "statistics": "statistics_of",
     "storage": "create_group create_image finish_group finish_image write_attributes",
@@ -48,6 +50,8 @@ __all__ = [
     "ConvertSettings",
     "Image",
     "Imaging",
+    "MaskedSource",
+    "Region",
     "Statistics",
     "Tomogram",
     "Volume",

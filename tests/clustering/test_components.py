@@ -15,9 +15,9 @@ from deepfinder_dask.clustering import Components, find_components
 from deepfinder_dask.clustering.components import SizeLimits
 from deepfinder_dask.clustering.labelling import LabelJob, label_block
 from deepfinder_dask.clustering.merging import Merger
-from deepfinder_dask.clustering.sources import ArraySource
 from deepfinder_dask.errors import FormatError, GeometryError, SettingsError
 from deepfinder_dask.particles import ParticleClass
+from deepfinder_dask.tomograms.boxes import ArraySource
 
 STEPS = {6: 1, 18: 2, 26: 3}
 

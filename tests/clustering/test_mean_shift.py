@@ -19,10 +19,10 @@ from deepfinder_dask.clustering import Clusters, find_clusters, kernels
 from deepfinder_dask.clustering import mean_shift as driver
 from deepfinder_dask.clustering.shift_job import Group, ShiftJob, halo_of
 from deepfinder_dask.clustering.shifting import STEPS, shift_block
-from deepfinder_dask.clustering.sources import ArraySource
 from deepfinder_dask.clustering.suppression import distinct_centres
 from deepfinder_dask.errors import FormatError, GeometryError, SettingsError
 from deepfinder_dask.execution import SerialExecutor, open_executor
+from deepfinder_dask.tomograms.boxes import ArraySource
 
 
 def balls(shape, n, smallest, largest, seed):
