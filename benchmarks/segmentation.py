@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 from lib.inputs import Shape3, make_tomogram, make_weights, parse_shape
 from lib.measure import available_mib, machine, measured, report, run_reporting
-from lib.segmenting import GIB, known_settings, run_segment
+from lib.segmenting import GIB, run_segment
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
@@ -135,7 +135,7 @@ def measure_ours(
     ours, maps = {}, {}
     for name, bound, choice in runs:
         output = folder / f"{precision}-{len(ours)}.zarr"
-        settings = known_settings(memory=int(bound * GIB), precision=precision, device=options.device, **choice)
+        settings = {"memory": int(bound * GIB), "precision": precision, "device": options.device, **choice}
         figures = run_segment(folder / "tomogram.zarr", folder / "weights.safetensors", output, **settings)
         ours[name] = {"bound_mib": bound * 1024, **figures}
         maps[name] = Segmentation.open(str(output)).label_map.read()

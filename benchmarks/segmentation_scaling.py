@@ -33,7 +33,7 @@ from typing import Any
 
 from lib.inputs import Shape3, make_tomogram, make_weights, parse_shape
 from lib.measure import machine, report, run_reporting
-from lib.segmenting import GIB, known_settings, load_network_code, run_segment
+from lib.segmenting import GIB, load_network_code, run_segment
 
 SPARE = 1.15
 """Blocks are taken for this much more time than was asked for, since calibration is rough."""
@@ -131,7 +131,7 @@ def measure_large(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def settings_of(options: argparse.Namespace, **others: Any) -> dict[str, Any]:
     """Settings of ``segment`` that all sections share, and others."""
-    return {**known_settings(precision=options.precision, device="cpu"), **others}
+    return {"precision": options.precision, "device": "cpu", **others}
 
 
 def doubled(shape: Shape3, axis: int) -> Shape3:

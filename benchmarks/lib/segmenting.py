@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from deepfinder_dask.execution import Ledger
-from deepfinder_dask.segmentation import Segmentation, SegmentSettings
+from deepfinder_dask.segmentation import Segmentation
 from lib.measure import measured, report, run_reporting
 
 GIB = 2**30
@@ -48,12 +47,6 @@ def recorded_peak_mib(output: Path) -> float:
 def load_network_code() -> bool:
     """Import what a worker needs for its first block."""
     return all(import_module(f"deepfinder_dask.{room}") for room in ("networks.unet", "segmentation.block"))
-
-
-def known_settings(**options: Any) -> dict[str, Any]:
-    """Those of the options that this version of ``segment`` has."""
-    names = {field.name for field in fields(SegmentSettings)}
-    return {key: value for key, value in options.items() if key in names}
 
 
 def main() -> None:

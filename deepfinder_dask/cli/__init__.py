@@ -4,6 +4,6 @@ In: words on the command line. Out: the same functions that Python users call, w
 standard output when they succeed, one line on standard error when they do not, and an exit code.
 """
 
-from deepfinder_dask.cli.entry import main
+from deepfinder_dask.cli.start import main
 
 __all__ = ["main"]

@@ -22,7 +22,7 @@ INTERRUPTED = 130
 PACKAGE = str(Path(__file__).parents[1])
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def run(words: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Parameters

@@ -45,6 +45,8 @@ def segment(
 
         expected = forecast(tomogram, weights, settings)
         return f"{json.dumps(expected.to_dict()) if json_ else expected}\n"
+    if json_:
+        raise SettingsError("--json belongs to --plan: add it, or leave --json out")
     if output is None:
         raise SettingsError("expected an output, a store to make: give -o SEG.zarr, or --plan to compute nothing")
     from deepfinder_dask.segmentation import segment
@@ -66,4 +68,5 @@ def verify(segmentation: str, /, *, workers: Annotated[int | None, Parameter(ali
     """
     from deepfinder_dask.segmentation import verify
 
-    return f"{segmentation} is whole: {verify(segmentation, workers=workers)} blocks"
+    blocks = verify(segmentation, workers=workers)
+    return f"{segmentation} is whole: {blocks} block{'' if blocks == 1 else 's'}"

@@ -15,7 +15,7 @@ from deepfinder_dask.execution.ledger import Ledger
 from deepfinder_dask.execution.locking import hold
 from deepfinder_dask.execution.opening import open_executor
 from deepfinder_dask.execution.options import options_to_settings
-from deepfinder_dask.execution.progress import Progress, silence
+from deepfinder_dask.execution.progress import Progress, note_voxels, silence
 from deepfinder_dask.execution.protocol import Executor, Failure
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "compute",
     "computing_cores",
     "hold",
+    "note_voxels",
     "open_executor",
     "options_to_settings",
     "silence",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,12 +20,22 @@ REPORT_EVERY = 1.0
 """Seconds between two reports, at least."""
 
 _switched_off = False
+_shown: list[Progress] = []
 
 
 def silence(quiet: bool = True) -> None:
     """Show no progress bars in this process, whoever asks for them (``--quiet``)."""
     global _switched_off
     _switched_off = quiet
+
+
+def note_voxels(count: int) -> None:
+    """Tell the innermost bar of this process, if there is one, that voxels of a unit under way are done.
+
+    A unit may take many minutes. Its voxels count from now on; when it ends, ``advance`` counts them for good.
+    """
+    if _shown:
+        _shown[-1].note(count)
 
 
 class Progress:
@@ -70,6 +81,8 @@ class Progress:
         self.done = done
         self.voxels = voxels
         self.voxels_done = voxels_done
+        self._under_way = 0
+        self._lock = threading.RLock()  # voxels are noted by the thread that computes
         self._report = report
         self._started = self._reported = time.monotonic()
         self._samples: deque[tuple[float, int]] = deque([(self._started, self._amount())])
@@ -81,35 +94,53 @@ class Progress:
         self._samples = deque([(self._started, self._amount())])
         if self.enabled:
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as RichProgress
 
             self._bar = RichProgress(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn(f"{self.unit}s"),
+                TextColumn("{task.fields[units]}"),
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[rate]}"),
                 console=Console(stderr=True),
             )
             self._bar.start()
-            self._task = self._bar.add_task(self.description, total=self.total, completed=self.done, rate="")
+            self._task = self._bar.add_task(self.description, total=self._whole(), rate="", units="")
+            self._draw()
+        if self.voxels is not None:
+            _shown.append(self)
         self._tell()
         return self
 
     def advance(self, n: int = 1, voxels: int = 0) -> None:
         """Count ``n`` more units, and the voxels in them, as done."""
-        self.done += n
-        self.voxels_done += voxels
+        with self._lock:
+            self.done += n
+            self.voxels_done += voxels
+            self._under_way = max(0, self._under_way - voxels)
+            self._sample()
+
+    def note(self, voxels: int) -> None:
+        """Count voxels of a unit that is not done yet."""
+        with self._lock:
+            self._under_way += voxels
+            self._sample()
+
+    def _sample(self) -> None:
+        """Take the time, and show how far it is."""
         now = time.monotonic()
         self._samples.append((now, self._amount()))
         while len(self._samples) > 2 and now - self._samples[1][0] > RECENT:
             self._samples.popleft()
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self.done, rate=self._words())
+        self._draw()
         if now - self._reported >= REPORT_EVERY:
             self._tell()
+
+    def _draw(self) -> None:
+        if self._bar is not None and self._task is not None:
+            units = f"{self.done}/{self.total} {self.unit if self.total == 1 else self.unit + 's'}"
+            self._bar.update(self._task, completed=self._amount(), rate=self._words(), units=units)
 
     def numbers(self) -> dict[str, Any]:
         """How far it is, as plain numbers.
@@ -117,19 +148,20 @@ class Progress:
         Returns
         -------
         dict
-            ``description``, ``unit``, ``done``, ``total``, ``voxels_done``, ``voxels`` (None where unknown),
+            ``description``, ``unit``, ``done``, ``total``, ``voxels_done`` (those of units under way among them),
+            ``voxels`` (None where unknown),
             ``rate`` (voxels or units a second over the last minute; None before the first), ``seconds`` since the
             start, ``seconds_left`` (None where unknown) and ``finished``.
         """
         now = time.monotonic()
         rate = self._rate()
-        left = (self.total if self.voxels is None else self.voxels) - self._amount()
+        left = self._whole() - self._amount()
         return {
             "description": self.description,
             "unit": self.unit,
             "done": self.done,
             "total": self.total,
-            "voxels_done": self.voxels_done,
+            "voxels_done": self.voxels_done if self.voxels is None else self._amount(),
             "voxels": self.voxels,
             "rate": None if rate is None else round(rate, 3),
             "seconds": round(now - self._started, 3),
@@ -140,6 +172,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self in _shown:
+            _shown.remove(self)
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -152,7 +186,11 @@ class Progress:
 
     def _amount(self) -> int:
         """What the rate counts."""
-        return self.done if self.voxels is None else self.voxels_done
+        return self.done if self.voxels is None else min(self.voxels_done + self._under_way, self.voxels)
+
+    def _whole(self) -> int:
+        """What all of it counts."""
+        return self.total if self.voxels is None else self.voxels
 
     def _rate(self) -> float | None:
         """Voxels, or units, a second, over the last minute or so."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deepfinder_dask.blocks import Block, Box, Shape3, triple
 from deepfinder_dask.errors import InputError, SettingsError
-from deepfinder_dask.execution import Ledger, check_interrupt, compute
+from deepfinder_dask.execution import Ledger, check_interrupt, compute, note_voxels
 from deepfinder_dask.networks import Weights, needed_regions, padded_shape
 from deepfinder_dask.networks.inference import inference_program
 from deepfinder_dask.networks.unet import INPUT, Program
@@ -163,6 +163,7 @@ class Classifier:
         for slab, logits in inference.slabs(values[None, None], read, core, padded, check=check_interrupt):
             turned = logits.flip([axis + 1 for axis in reversed_axes]) if reversed_axes else logits
             yield mirrored(slab, self.shape, reversed_axes), turned
+            note_voxels(slab.size // len(self.passes))
 
     def _needed(self, box: Box, reversed_axes: Pass) -> Box:
         """Voxels that a pass reads for a box, counted as that pass sees the tomogram."""

@@ -124,3 +124,18 @@ def test_workers_are_quiet(here: Path, mrc: Path, weights: Path, capsys: pytest.
     assert done.stdout.count("\n") == 1
     one, two = (open_image(f"{name}.zarr/labels").levels[0].read() for name in ("one", "two"))
     np.testing.assert_array_equal(one, two)
+
+
+def test_an_interrupt_while_the_command_is_loaded_is_one_line():
+    code = (
+        "import builtins, sys\n"
+        "load = builtins.__import__\n"
+        "def interrupted(name, *rest):\n"
+        "    if name == 'cyclopts': raise KeyboardInterrupt\n"
+        "    return load(name, *rest)\n"
+        "builtins.__import__ = interrupted\n"
+        "from deepfinder_dask.cli import main\n"
+        "sys.exit(main(['--help']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "error: interrupted before anything was done\n")

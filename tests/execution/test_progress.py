@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from deepfinder_dask.execution import Ledger, Progress
+from deepfinder_dask.execution import Ledger, Progress, note_voxels
 
 
 class Clock:
@@ -101,3 +101,28 @@ def test_other_programs_read_the_numbers_in_a_file(tmp_path):
         bar.advance(2)
     numbers = json.loads((tmp_path / "progress.json").read_text())
     assert (numbers["done"], numbers["total"], numbers["finished"]) == (2, 2, True)
+
+
+def test_voxels_of_a_block_under_way_count_once(clock):
+    with Progress("work", 2, voxels=1000) as bar:
+        clock.now += 1
+        note_voxels(300)
+        assert bar.numbers()["voxels_done"] == 300
+        assert bar.numbers()["seconds_left"] == pytest.approx(700 / 300, abs=0.1)
+        note_voxels(300)  # once more, as when a block is begun anew: never beyond what there is
+        note_voxels(900)
+        assert bar.numbers()["voxels_done"] == 1000
+        bar.advance(voxels=500)
+        bar.advance(voxels=500)
+        assert bar.numbers()["voxels_done"] == 1000
+        assert bar.numbers()["finished"]
+
+
+def test_voxels_are_noted_on_the_innermost_bar_only():
+    note_voxels(5)  # nobody listens
+    with Progress("outer", 1, voxels=10) as outer:
+        with Progress("inner", 1, voxels=10) as inner:
+            note_voxels(4)
+        note_voxels(1)
+    note_voxels(5)
+    assert (outer.numbers()["voxels_done"], inner.numbers()["voxels_done"]) == (1, 4)

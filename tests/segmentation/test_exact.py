@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deepfinder_dask.blocks import BlockGrid, Box
+from deepfinder_dask.execution import Progress
 from deepfinder_dask.networks import bf16_supported, machine_kind, padded_shape, prepare
 from deepfinder_dask.segmentation import normalise, segment
 from deepfinder_dask.segmentation.block import PLAIN, TURNED, Classifier, mirrored
@@ -185,3 +186,11 @@ def whole_segmentation(weights, tomogram):
     statistics = statistics_of(tomogram.volume)
     task = Classifier(tomogram.volume, weights, kind(), statistics.mean, statistics.std)
     return task(Box.whole(tomogram.shape))
+
+
+@pytest.mark.parametrize("passes", [(PLAIN,), (PLAIN, TURNED["y"])])
+def test_voxels_of_a_block_are_told_on_the_way(make_tomogram, weights, passes):
+    box = Box((0, 8, 0), (20, 28, 24))
+    with Progress("segment", 1, voxels=box.size) as bar:
+        classifier(make_tomogram((20, 33, 28)), weights, passes=passes)(box)
+        assert bar.numbers()["voxels_done"] == box.size
