@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfinder_dask.campaigns.settings import LocateSettings
-from deepfinder_dask.clustering import ClusterSettings, cluster
+from deepfinder_dask.clustering import ClusterSettings, ClusterWarning, cluster
 from deepfinder_dask.errors import DeepFinderError, InputError, OutputExistsError, SettingsError
 from deepfinder_dask.execution import hold, options_to_settings
 from deepfinder_dask.networks import Weights, load_weights
@@ -137,6 +137,7 @@ def _locate_into(
     origin = _origin(file, source, weights, settings)
     resumed = _open_folder(folder, origin, overwrite=settings.overwrite)
     seconds: dict[str, float] = {}
+    notes: list[str] = []
 
     store = folder / "tomogram.zarr"
     with _timed(seconds, "convert"):
@@ -162,10 +163,11 @@ def _locate_into(
                 segmentation = segment(
                     converted, weights, store, segmenting, executor=executor, progress=progress, name=name
                 )
-        with _timed(seconds, "cluster"):
+        with _timed(seconds, "cluster"), _noted(notes):
             particles = cluster(store, table, clustering, executor=executor, progress=progress is not False)
-    with _timed(seconds, "export"):
-        notes = _export_all(particles, folder)
+    with _timed(seconds, "export"), _noted(notes):
+        for file in EXPORTS:
+            export(particles, folder / file, ExportSettings(overwrite=True))
     with _timed(seconds, "pictures"):
         labels = open_image(f"{store}/labels")
         pictures = write_pictures(converted, labels, particles, folder, classes=weights.classes)
@@ -261,14 +263,19 @@ def _origin(file: str, source: str, weights: Weights, settings: LocateSettings) 
     return plain
 
 
-def _export_all(particles: Particles, folder: Path) -> list[str]:
-    """Write all exports; what they had to assume, for the summary."""
+@contextmanager
+def _noted(notes: list[str]) -> Iterator[None]:
+    """Take down what a step had to assume, for the summary, in place of warning of it; other warnings pass."""
+    ours = (ClusterWarning, ParticlesWarning)
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", ParticlesWarning)
-        for file in EXPORTS:
-            export(particles, folder / file, ExportSettings(overwrite=True))
-    return [str(one.message) for one in caught]
+        for category in ours:
+            warnings.simplefilter("always", category)
+        yield
+    for one in caught:
+        if issubclass(one.category, ours):
+            notes.append(str(one.message))
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
 
 def _finished(store: Path) -> bool:

@@ -28,4 +28,5 @@ def locate(tomogram: str, /, *, weights: Weights, output: Output, settings: Loca
     from deepfinder_dask.cli.words import counted
 
     located = locate(tomogram, weights, output, settings)
-    return f"found {counted(located.particles)} → {Path(output)}, see {Path(output, 'slices.png')}"
+    done = f"found {counted(located.particles)} → {Path(output)}, see {Path(output, 'slices.png')}"
+    return "\n".join([done, *(f"note: {note}" for note in located.summary["notes"])])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from cyclopts import Group, Parameter
 
-from deepfinder_dask.cli.values import converter, format_bytes, to_bytes, to_shape, to_voxel_size
+from deepfinder_dask.cli.values import converter, format_bytes, to_bytes, to_shape, to_sizes, to_voxel_size
 from deepfinder_dask.execution import silence
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ OPTIONS: dict[str, Parameter] = {
     "device": Parameter(alias="-d"),
     "memory": Parameter(
         alias="-m", converter=converter(to_bytes), n_tokens=1, metavar="SIZE", show_default=format_bytes
+    ),
+    "min_distance": Parameter(metavar="Å|RADIIr"),
+    **dict.fromkeys(
+        ("min_size", "max_size"),
+        Parameter(converter=converter(to_sizes), n_tokens=1, accepts_keys=False, metavar="VOXELS|CLASS=VOXELS,…"),
     ),
     "shape": Parameter(converter=converter(to_shape), n_tokens=1, accepts_keys=False, metavar="Z,Y,X"),
     "tomograms": Parameter(consume_multiple=True, metavar="NAME"),
@@ -76,8 +81,8 @@ def verb(settings: Settings | None = None, **renamed: Parameter) -> Callable[[Fu
     Returns
     -------
     callable
-        Decorator. The command also takes ``--quiet``, and adds the time taken to what the function returns. A result
-        that ends with a line break was asked for, such as JSON: it is printed as it is, and always.
+        Decorator. The command also takes ``--quiet``, and adds the time taken to the first line of what the function
+        returns. A result that ends with a line break was asked for, such as JSON: it is printed as it is, and always.
     """
 
     def decorate(function: Function) -> Function:
@@ -102,7 +107,8 @@ def verb(settings: Settings | None = None, **renamed: Parameter) -> Callable[[Fu
             if said is not None and said.endswith("\n"):
                 sys.stdout.write(said)
             elif said is not None and not quiet:
-                sys.stdout.write(f"{said} ({_duration(time.perf_counter() - start)})\n")
+                done, *notes = said.split("\n")
+                sys.stdout.write("\n".join([f"{done} ({_duration(time.perf_counter() - start)})", *notes]) + "\n")
 
         command.__annotations__ = hints
         command.__doc__ = f"{inspect.getdoc(function)}\n"

@@ -78,3 +78,22 @@ def to_voxel_size(text: str) -> float | tuple[float, float, float]:
     """Å per voxel: one number, or three z, y, x."""
     numbers = parse_three(text, float)
     return numbers if len(numbers) == 3 else numbers[0]
+
+
+def to_sizes(text: str) -> int | dict[str, int]:
+    """A size in voxels for all classes, or sizes by class: ``50``, or ``ring=50,rod=20``.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or names a class twice.
+    """
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    try:
+        sizes = {name.strip(): int(size) for name, _, size in pairs}
+    except ValueError:
+        sizes = {}
+    named = all(equals for _, equals, _ in pairs)
+    if len(sizes) != len(pairs) or not (named or len(pairs) == 1) or named == ("" in sizes):
+        raise ValueError(f"expected a number of voxels, or one for each class as NAME=VOXELS,…, got {text!r}")
+    return sizes if named else sizes[""]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from deepfinder_dask.clustering.settings import ClusterSettings
 
 if TYPE_CHECKING:
+    from deepfinder_dask.clustering.bandwidths import ClusterWarning
     from deepfinder_dask.clustering.components import Components
     from deepfinder_dask.clustering.mean_shift import Clusters, find_clusters
     from deepfinder_dask.clustering.verb import cluster, find_components
@@ -23,11 +24,20 @@ _HOMES = {
     "cluster": "verb",
     "find_clusters": "mean_shift",
     "find_components": "verb",
+    "ClusterWarning": "bandwidths",
     "Clusters": "mean_shift",
     "Components": "components",
 }
 
-__all__ = ["ClusterSettings", "Clusters", "Components", "cluster", "find_clusters", "find_components"]
+__all__ = [
+    "ClusterSettings",
+    "ClusterWarning",
+    "Clusters",
+    "Components",
+    "cluster",
+    "find_clusters",
+    "find_components",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,11 +1,12 @@
-"""Which classes mean-shift clusters together, and with which bandwidth."""
+"""Which method finds the particles; which classes mean-shift clusters together, and with which bandwidth."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from math import prod
 
-from deepfinder_dask.clustering.settings import ClusterSettings
+from deepfinder_dask.clustering.settings import ClusterSettings, Method
 from deepfinder_dask.clustering.shift_job import Group
 from deepfinder_dask.errors import SettingsError
 from deepfinder_dask.particles import MAX_LABEL, ParticleClass
@@ -13,6 +14,43 @@ from deepfinder_dask.tomograms import VoxelSize
 
 ALIKE = 1.5
 """Classes whose radii differ by less than this factor share one bandwidth: one cannot serve radii of 3 to 12 voxels."""
+
+
+class ClusterWarning(UserWarning):
+    """Particles were found in another way than by default, since something is unknown."""
+
+
+def method_of(classes: Sequence[ParticleClass] | None, settings: ClusterSettings, where: str) -> Method:
+    """The method that the settings ask for; by default mean-shift where its bandwidth is known.
+
+    Parameters
+    ----------
+    classes : sequence of ParticleClass or None
+        Classes of kind ``particle``; None where a label map does not say what its labels mean.
+    settings : ClusterSettings
+        What was asked for.
+    where : str
+        Name of the label map, for the warning.
+
+    Warns
+    -----
+    ClusterWarning
+        No bandwidth is given and a radius that is needed is unknown: components are found instead.
+    """
+    if settings.method is not None:
+        return settings.method
+    if settings.connectivity is not None:
+        return "components"
+    lack = _lack(classes, settings)
+    if lack is None:
+        return "mean-shift"
+    warnings.warn(
+        f"{where}: {lack}, so particles are its connected components, and those that touch are one: give --bandwidth "
+        f"VOXELS or radii in a file of classes (--classes) for mean-shift, or --method components if they are meant",
+        ClusterWarning,
+        stacklevel=4,
+    )
+    return "components"
 
 
 def groups_of(
@@ -57,18 +95,32 @@ def groups_of(
     if classes is not None and not wanted:
         return ()  # structures only: nothing to cluster
     radii = {one.label: one.radius / side for one in classes or () if one.radius is not None}
-    unknown = [one.name for one in classes or () if one.radius is None]
-    if not radii:
-        raise SettingsError(
-            f"the bandwidth of mean-shift is about the radius of the particles, and {where} knows no radius: "
-            f"give --bandwidth VOXELS, or radii in a file of classes (--classes)"
-        )
-    alike = max(radii.values()) <= ALIKE * min(radii.values())
-    if alike and not settings.per_class:
+    lack = _lack(classes, settings)
+    if lack is not None:
+        raise SettingsError(f"{where}: {lack}: give --bandwidth VOXELS, or radii in a file of classes (--classes)")
+    if _alike(list(radii.values())) and not settings.per_class:
         return (Group(wanted, sum(radii.values()) / len(radii)),)
-    if unknown:
-        raise SettingsError(
-            f"the classes of {where} are clustered one by one, each with its radius as bandwidth, and class "
-            f"{unknown[0]!r} has none: give it a radius in a file of classes (--classes), or one --bandwidth VOXELS"
-        )
     return tuple(Group((label,), radii[label]) for label in sorted(radii))
+
+
+def _lack(classes: Sequence[ParticleClass] | None, settings: ClusterSettings) -> str | None:
+    """What is unknown of the bandwidths; None where they are given or follow from the radii."""
+    if settings.bandwidth is not None or settings.bandwidth_angstrom is not None:
+        return None
+    if classes is not None and not classes:
+        return None  # structures only: nothing to cluster
+    radii = [one.radius for one in classes or () if one.radius is not None]
+    if not radii:
+        return "the bandwidth of mean-shift is about the radius of the particles, and no radius is known"
+    unknown = [one.name for one in classes or () if one.radius is None]
+    if unknown and (settings.per_class or not _alike(radii)):
+        return (
+            "mean-shift clusters these classes one by one, each with its radius as bandwidth, and class "
+            f"{unknown[0]!r} has none"
+        )
+    return None
+
+
+def _alike(radii: Sequence[float]) -> bool:
+    """Whether one bandwidth can serve particles of these radii."""
+    return max(radii) <= ALIKE * min(radii)

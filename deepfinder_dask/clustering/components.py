@@ -5,17 +5,19 @@ Everything summed is an int64, so that the order of the sums cannot change a bit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfinder_dask.errors import SettingsError
-from deepfinder_dask.particles import MAX_LABEL, ParticleClass
+from deepfinder_dask.particles import MAX_LABEL, ParticleClass, placeholder_classes
 
 FULL = 255
 """Stored value of probability 1."""
+MOST = 2**63 - 1
+"""More voxels than any particle has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,29 +165,62 @@ class SizeLimits:
     """By label; labels that are missing have no maximum."""
 
     @classmethod
-    def of(cls, classes: Sequence[ParticleClass], min_size: int | None = None) -> SizeLimits:
-        """Limits of the classes; ``min_size``, if given, replaces all their minimum sizes.
+    def of(
+        cls,
+        classes: Sequence[ParticleClass] | None,
+        min_size: int | Mapping[str, int] | None = None,
+        max_size: int | Mapping[str, int] | None = None,
+    ) -> SizeLimits:
+        """Limits of the classes, with those that are given in place of their own.
+
+        Parameters
+        ----------
+        classes : sequence of ParticleClass or None
+            What the labels mean; None where unknown: the classes are then called ``class_1`` and so on.
+        min_size, max_size : int or mapping, optional
+            Voxels, for all classes or by the name of a class.
 
         Raises
         ------
         SettingsError
-            ``min_size`` is above the maximum of a class, so that nothing of it could be found.
+            A minimum is above the maximum of its class, so that nothing of it could be found, or there is no such
+            class.
         """
-        largest = {one.label: one.max_size for one in classes if one.max_size is not None}
-        if min_size is None:
-            return cls({one.label: one.min_size for one in classes if one.min_size is not None}, largest)
-        for one in classes:
-            if one.max_size is not None and one.max_size < min_size:
-                raise SettingsError(f"min_size {min_size} is above the max_size {one.max_size} of class {one.name!r}")
-        return cls(dict.fromkeys(range(1, MAX_LABEL + 1), min_size), largest)
+        known = placeholder_classes(range(1, MAX_LABEL + 1)) if classes is None else classes
+        smallest = _by_label({one.label: one.min_size for one in known}, known, min_size, "min_size")
+        largest = _by_label({one.label: one.max_size for one in known}, known, max_size, "max_size")
+        for one in known:
+            if largest.get(one.label, MOST) < smallest.get(one.label, 0):
+                raise SettingsError(
+                    f"min_size {smallest[one.label]} is above the max_size {largest[one.label]} of class {one.name!r}"
+                )
+        return cls(smallest, largest)
 
     def accept(self, components: Components) -> NDArray[np.bool_]:
         """(n,): which whole components have a size that their class allows."""
         if not (self.smallest or self.largest):
             return np.ones(len(components), bool)
         smallest = np.zeros(MAX_LABEL + 1, np.int64)
-        largest = np.full(MAX_LABEL + 1, np.iinfo(np.int64).max)
+        largest = np.full(MAX_LABEL + 1, MOST)
         smallest[list(self.smallest)] = list(self.smallest.values())
         largest[list(self.largest)] = list(self.largest.values())
         labels = components.labels
         return (components.sizes >= smallest[labels]) & (components.sizes <= largest[labels])
+
+
+def _by_label(
+    own: dict[int, int | None],
+    classes: Sequence[ParticleClass],
+    given: int | Mapping[str, int] | None,
+    name: str,
+) -> dict[int, int]:
+    """Sizes by label: what is given, else the class's own."""
+    if isinstance(given, int):
+        return dict.fromkeys(own, given)
+    labels = {one.name: one.label for one in classes}
+    for key in given or {}:
+        if key not in labels:
+            some = ", ".join(list(labels)[:8]) + (" …" if len(labels) > 8 else "")
+            raise SettingsError(f"{name} names {key!r}, which is none of the classes: {some or 'there are none'}")
+    sizes = {**own, **{labels[key]: size for key, size in (given or {}).items()}}
+    return {label: size for label, size in sizes.items() if size is not None}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfinder_dask.blocks import BlockGrid
-from deepfinder_dask.clustering.bandwidths import groups_of
+from deepfinder_dask.clustering.bandwidths import groups_of, method_of
 from deepfinder_dask.clustering.components import Components, SizeLimits
 from deepfinder_dask.clustering.labelling import LabelJob
+from deepfinder_dask.clustering.measures import measure_particles
 from deepfinder_dask.clustering.merging import Pieces
 from deepfinder_dask.clustering.planning import plan_blocks, plan_shift_blocks
 from deepfinder_dask.clustering.settings import ClusterSettings
@@ -19,6 +20,7 @@ from deepfinder_dask.clustering.shift_job import ShiftJob, halo_of
 from deepfinder_dask.clustering.sources import LabelMap
 from deepfinder_dask.errors import VoxelSizeError
 from deepfinder_dask.particles import ParticleClass, Particles, TomogramFacts, placeholder_classes, read_classes
+from deepfinder_dask.particles.spacing import check_distance, keep_apart
 from deepfinder_dask.tomograms import VoxelSize, as_voxel_size
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class Request:
     source: LabelMap
     """The label map."""
     settings: ClusterSettings
-    """How."""
+    """How; the method is settled."""
     voxel_size: VoxelSize
     """Å per voxel, (z, y, x)."""
     classes: tuple[ParticleClass, ...] | None
@@ -66,6 +68,13 @@ class Request:
             The voxel size is unknown.
         InputError
             The file of classes cannot be read.
+        SettingsError
+            A minimum distance is in radii, and a class has none.
+
+        Warns
+        -----
+        ClusterWarning
+            Components are found instead of mean-shift clusters, since no bandwidth is known.
         """
         if settings.voxel_size is not None:
             voxel_size = as_voxel_size(settings.voxel_size)
@@ -74,6 +83,10 @@ class Request:
         else:
             raise VoxelSizeError(f"{source.path} does not say its voxel size: give it with --voxel-size Å")
         classes = source.classes if settings.classes is None else tuple(read_classes(settings.classes))
+        particles = None if classes is None else tuple(one for one in classes if one.kind == "particle")
+        if settings.min_distance is not None:
+            check_distance(settings.min_distance, particles)
+        settings = replace(settings, method=method_of(particles, settings, source.path))
         return cls(source, settings, voxel_size, classes)
 
     @property
@@ -98,9 +111,9 @@ class Request:
         Raises
         ------
         SettingsError
-            The minimum size is above the maximum of a class.
+            A minimum size is above the maximum of its class, or there is no such class.
         """
-        return SizeLimits.of(self.particles or (), self.settings.min_size)
+        return SizeLimits.of(self.particles, self.settings.min_size, self.settings.max_size)
 
     def label_job(self) -> LabelJob:
         """Connected components of the label map."""
@@ -108,7 +121,7 @@ class Request:
             labels=self.source.labels,
             probability=self.source.probability,
             shape=self.source.shape,
-            connectivity=self.settings.connectivity,
+            connectivity=self.settings.connectivity or 6,
             per_class=self.settings.per_class,
             structures=self.structures,
             particles=None if self.particles is None else tuple(one.label for one in self.particles),
@@ -138,6 +151,8 @@ class Request:
     def table(self, found: Found) -> Particles:
         """The particles as a table; classes that nothing names are called ``class_1`` and so on."""
         components, classes = found.components, self.particles
+        mode = self.settings.method == "mean-shift" and self.settings.position == "mode"
+        measures = measure_particles(components, self.source.shape, self.voxel_size, centroid=mode)
         return Particles.from_voxels(
             found.positions,
             tomogram=self.settings.tomogram or self.source.name,
@@ -146,4 +161,12 @@ class Request:
             classes=placeholder_classes(components.vote_label.tolist()) if classes is None else classes,
             scores=components.scores,
             sizes=components.sizes,
+            extra=measures if self.settings.measures else None,
         )
+
+    def spaced(self, found: Found) -> Found:
+        """Without particles that are too close to better ones, where a minimum distance was asked for."""
+        distance = self.settings.min_distance
+        if distance is None:
+            return found
+        return found.take(keep_apart(self.table(found), distance, per_class=self.settings.distance_per_class))

@@ -5,11 +5,13 @@ Light on purpose: nothing here imports more than the standard library.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from deepfinder_dask.blocks import asked_block
 from deepfinder_dask.errors import SettingsError
+from deepfinder_dask.particles.lengths import Length
 
 Method = Literal["components", "mean-shift"]
 """How voxels are grouped into particles."""
@@ -23,6 +25,11 @@ Position = Literal["mode", "centroid"]
 class ClusterSettings:
     """How a label map becomes particles.
 
+    By default voxels are clustered by mean-shift, the method of the paper (Moebel et al. 2021, Methods), with a
+    bandwidth from the radii of the classes; where these are unknown and no bandwidth is given, particles are connected
+    components, and a :class:`~deepfinder_dask.clustering.ClusterWarning` says so. Asking for a connectivity asks for
+    components.
+
     Connectivity is 6 by default, as in ``scipy.ndimage.label``: particles that merely touch at an edge or a corner
     stay apart, and molecules in a crowded cell touch often. The crumbs that this may leave at a frayed border are
     smaller than any particle, and a minimum size drops them.
@@ -33,22 +40,35 @@ class ClusterSettings:
         A field has a value that cannot work.
     """
 
-    method: Method = "components"
-    """How voxels are grouped: components, the connected components of the label map, or mean-shift, which also parts
-    particles that touch and needs a bandwidth about their radius."""
+    method: Method | None = None
+    """How voxels are grouped: mean-shift, which also parts particles that touch and needs a bandwidth about their
+    radius, or components, the connected components of the label map; by default mean-shift, but components where
+    neither a bandwidth nor the radii of the classes are known, or where a connectivity is asked for."""
     bandwidth: float | None = None
     """Mean-shift: radius of the ball whose voxels are averaged, in voxels; by default from the radii of the classes."""
     bandwidth_angstrom: float | None = None
     """Mean-shift: the bandwidth in Å instead."""
     position: Position = "mode"
     """Mean-shift: where a particle is, the cluster's centre (mode) or the mean of its voxels (centroid)."""
-    connectivity: Connectivity = 6
-    """Voxels that are neighbours: 6 (they share a face), 18 (or an edge) or 26 (or a corner)."""
+    connectivity: Connectivity | None = None
+    """Components: voxels that are neighbours: 6 (they share a face; the default), 18 (or an edge) or 26 (or a
+    corner)."""
     per_class: bool = False
     """Connect, or cluster, voxels of the same class only; otherwise all particle classes are pooled and a vote names
     the class (mean-shift without a bandwidth does so only where the radii of the classes agree within 1.5 times)."""
-    min_size: int | None = None
-    """Drop particles of fewer voxels, whatever their class; by default each class has its own minimum, or none."""
+    min_size: int | dict[str, int] | None = None
+    """Drop particles of fewer voxels: one number for all classes, or by class, as in ring=50,rod=20; by default each
+    class has its own minimum, or none."""
+    max_size: int | dict[str, int] | None = None
+    """Drop particles of more voxels, written in the same way; by default each class has its own maximum, or none."""
+    min_distance: float | str | None = None
+    """Where two particles are closer, drop the one with the lower score (without scores: the smaller one): a distance
+    in Å, or as in 3vox; or in radii of their classes, as in 1r (at 2r balls just touch)."""
+    distance_per_class: bool = False
+    """The minimum distance holds between particles of the same class only."""
+    measures: bool = False
+    """Add to the table each particle's size in Å³, its bounding box, whether it touches the border of the tomogram,
+    and the centroid of its voxels where its position is a mode."""
     classes: str | None = None
     """TOML file of classes, for label maps that do not say what their labels mean, or to overrule what they say."""
     tomogram: str | None = None
@@ -67,16 +87,17 @@ class ClusterSettings:
     """Replace an output file that is there."""
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
+        if self.method is not None and self.method not in get_args(Method):
             raise SettingsError(f"expected method {' or '.join(get_args(Method))}, got {self.method!r}")
-        if self.connectivity not in get_args(Connectivity):
+        if self.connectivity is not None and self.connectivity not in get_args(Connectivity):
             raise SettingsError(f"expected connectivity 6, 18 or 26, got {self.connectivity!r}")
         if self.position not in get_args(Position):
             raise SettingsError(f"expected position mode or centroid, got {self.position!r}")
         self._check_bandwidth()
-        size = self.min_size
-        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
-            raise SettingsError(f"min_size is a number of voxels, 0 or more, got {size!r}")
+        for name in ("min_size", "max_size"):
+            self._check_sizes(name, getattr(self, name))
+        if self.min_distance is not None:
+            Length.parse(self.min_distance, "min_distance")
         if self.memory is not None and self.memory < 1:
             raise SettingsError(f"expected a positive number of bytes of memory, got {self.memory}")
         if self.block is not None:
@@ -88,7 +109,21 @@ class ClusterSettings:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise SettingsError(f"{name} is a length above 0, got {value!r}")
-            if self.method != "mean-shift":
-                raise SettingsError(f"{name} belongs to mean-shift, found method {self.method!r}: choose mean-shift")
+            if self.method == "components" or self.connectivity is not None:
+                found = "method 'components'" if self.method == "components" else "a connectivity, for components"
+                raise SettingsError(f"{name} belongs to mean-shift, found {found}: choose mean-shift")
         if self.bandwidth is not None and self.bandwidth_angstrom is not None:
             raise SettingsError("give the bandwidth either in voxels or in Å, not both")
+        if self.connectivity is not None and self.method == "mean-shift":
+            raise SettingsError("connectivity belongs to components, found method 'mean-shift': choose components")
+
+    def _check_sizes(self, name: str, value: object) -> None:
+        """Refuse what is no size in voxels, or sizes by class."""
+        each = value if isinstance(value, Mapping) else {"": 0 if value is None else value}
+        for key, size in each.items():
+            if not isinstance(key, str) or isinstance(size, bool) or not isinstance(size, int) or size < 0:
+                raise SettingsError(
+                    f"{name} is a number of voxels, 0 or more, or one for each class by its name, got {value!r}"
+                )
+        if isinstance(value, Mapping):
+            object.__setattr__(self, name, dict(value))

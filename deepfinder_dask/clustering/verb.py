@@ -34,15 +34,16 @@ def cluster(
     progress: bool = True,
     **options: Any,
 ) -> Particles:
-    """Find the particles of a label map: its connected components or mean-shift clusters, exact for any blocks.
+    """Find the particles of a label map: its mean-shift clusters or connected components, exact for any blocks.
 
-    A particle's position is the centroid of its component's voxels, index times voxel size; for mean-shift the centre
-    of its cluster (the mode), or the centroid if asked for. Its class is that of most
+    A particle's position is the centre of its cluster (the mode), index times voxel size, or the centroid of the
+    cluster's voxels if asked for; for components always their centroid. Its class is that of most
     of its voxels, the smallest label on a tie. Its score is the mean probability of the voxels of that class, NaN
     where the label map has no probability volume beside it. Background (0), *ignore* (255) and classes of kind
     ``structure`` never enter. Components come in the order of their first voxels (C order), as in
     ``scipy.ndimage.label``; clusters in that of ``sklearn.cluster.MeanShift``, most voxels around the centre first,
-    class by class where classes are clustered one by one.
+    class by class where classes are clustered one by one. Sizes that no particle of its class has are dropped, then
+    those too close to a better one, where a minimum distance is asked for.
 
     Parameters
     ----------
@@ -79,6 +80,11 @@ def cluster(
         The output is there and may not be replaced.
     StorageError
         The output cannot be written.
+
+    Warns
+    -----
+    ClusterWarning
+        Nothing asks for a method and no bandwidth is known: components are found instead of mean-shift clusters.
     """
     chosen = options_to_settings(ClusterSettings, settings, options)
     target = _checked_output(output, chosen.overwrite)
@@ -87,7 +93,7 @@ def cluster(
         limits = request.limits
         with nullcontext(executor) if executor else open_executor(chosen.workers, chosen.scheduler) as where:
             found = find(request, where, progress=progress)
-        found = found.take(limits.accept(found.components))
+        found = request.spaced(found.take(limits.accept(found.components)))
         particles = request.table(found)
     if target is not None:
         particles.write(target)
@@ -145,7 +151,7 @@ def find_components(
         labels=source,
         probability=weights,
         shape=shape,
-        connectivity=checked.connectivity,
+        connectivity=connectivity,
         per_class=checked.per_class,
         structures=tuple(structures),
         particles=None,

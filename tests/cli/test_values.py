@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deepfinder_dask.cli.values import format_bytes, to_bytes, to_shape, to_voxel_size
+from deepfinder_dask.cli.values import format_bytes, to_bytes, to_shape, to_sizes, to_voxel_size
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,15 @@ def test_one_number_or_three() -> None:
 def test_other_shapes_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"expected a whole number, or three as Z,Y,X"):
         to_shape(text)
+
+
+def test_one_size_or_one_for_each_class() -> None:
+    assert to_sizes("50") == 50
+    assert to_sizes("ring=50, rod = 20") == {"ring": 50, "rod": 20}
+    assert to_sizes("a=b=3") == {"a=b": 3}
+
+
+@pytest.mark.parametrize("text", ["", "ring", "ring=", "=5", "5,6", "ring=5,6", "ring=5,ring=6", "ring=5.5", "ring=5,"])
+def test_other_sizes_by_class_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a number of voxels, or one for each class"):
+        to_sizes(text)

@@ -1,4 +1,4 @@
-"""The verb: segmentations, label maps of other programs, settings, errors."""
+"""The verb with connected components: segmentations, label maps of other programs, settings, errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import zarr
 from scipy import ndimage
 
 from deepfinder_dask.blocks import Box
-from deepfinder_dask.clustering import ClusterSettings, cluster
+from deepfinder_dask.clustering import ClusterSettings
+from deepfinder_dask.clustering import cluster as cluster_by_any_method
 from deepfinder_dask.clustering.planning import plan_blocks, projected_bytes
 from deepfinder_dask.clustering.sources import open_label_map
 from deepfinder_dask.errors import (
@@ -37,6 +38,11 @@ CLASSES = (
     ParticleClass("membrane", 2, kind="structure"),
     ParticleClass("proteasome", 5),
 )
+
+
+def cluster(*places, method="components", **options):
+    """Components, unless a test says otherwise."""
+    return cluster_by_any_method(*places, method=method, **options)
 
 
 def balls(shape=(40, 48, 56), seed=0):
@@ -149,10 +155,16 @@ def test_sizes_of_classes_and_of_the_settings(tmp_path):
         assert cluster(path, block=block).table["size_voxels"].tolist() == [10, 2]
         assert cluster(path, block=block, min_size=0).table["size_voxels"].tolist() == [10, 4, 2]
         assert cluster(path, block=block, min_size=3).table["size_voxels"].tolist() == [10, 4]
+        assert cluster(path, block=block, min_size={"proteasome": 3}).table["size_voxels"].tolist() == [10]
+        assert cluster(path, block=block, max_size={"ribosome": 9}).table["size_voxels"].tolist() == [2]
+        assert cluster(path, block=block, max_size=10).table["size_voxels"].tolist() == [10, 10, 2]
     with pytest.raises(SettingsError, match="above the max_size 9 of class 'proteasome'"):
         cluster(path, min_size=10)
     plain = write_segmentation(str(tmp_path / "plain.zarr"), labels)
     assert cluster(plain, block=(4, 4, 4)).table["size_voxels"].tolist() == [10, 4, 10, 2]
+    bare = str(tmp_path / "bare.zarr")
+    write_image(bare, labels)
+    assert cluster(bare, min_size={"class_1": 5}, max_size={"class_5": 9}).table["size_voxels"].tolist() == [10, 2]
 
 
 def test_per_class_keeps_touching_classes_apart(tmp_path):
@@ -337,9 +349,24 @@ def test_an_output_is_never_replaced_unasked(segmentation, tmp_path):
         ({"method": "mean-shift", "bandwidth": True}, "bandwidth is a length above 0, got True"),
         ({"method": "mean-shift", "bandwidth": 5, "bandwidth_angstrom": 50.0}, "either in voxels or in Å"),
         ({"method": "mean-shift", "position": "middle"}, "expected position mode or centroid, got 'middle'"),
+        ({"method": "mean-shift", "connectivity": 6}, "connectivity belongs to components, found method 'mean-shift'"),
+        ({"method": None, "connectivity": 6, "bandwidth": 5}, "bandwidth belongs to mean-shift, found a connectivity"),
         ({"connectivity": 4}, "expected connectivity 6, 18 or 26, got 4"),
         ({"min_size": -1}, "min_size is a number of voxels"),
         ({"min_size": 2.5}, "min_size is a number of voxels"),
+        (
+            {"min_size": {"ribosome": -1}},
+            "min_size is a number of voxels, 0 or more, or one for each class by its name",
+        ),
+        ({"min_size": {1: 5}}, "min_size is a number of voxels, 0 or more, or one for each class by its name"),
+        ({"max_size": True}, "max_size is a number of voxels"),
+        (
+            {"max_size": {"membrane": 5}},
+            "max_size names 'membrane', which is none of the classes: ribosome, proteasome",
+        ),
+        ({"min_size": 5, "max_size": {"proteasome": 4}}, "min_size 5 is above the max_size 4 of class 'proteasome'"),
+        ({"min_distance": "1 mile"}, "min_distance is a length above 0"),
+        ({"min_distance": "1r"}, "class 'proteasome' has none: give radii in a file of classes"),
         ({"block": (10, 16, 16)}, "three positive multiples of 4 voxels"),
         ({"block": (16, 16)}, "three positive multiples of 4 voxels"),
         ({"block": "16"}, "three positive multiples of 4 voxels"),

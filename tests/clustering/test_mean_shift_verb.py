@@ -145,7 +145,7 @@ def test_a_label_map_without_particles_gives_an_empty_table(tmp_path):
 def test_errors_are_one_line_with_the_fix(volumes, tmp_path):
     path = str(tmp_path / "plain.zarr")
     write_image(path, volumes[0])
-    with pytest.raises(SettingsError, match=r"knows no radius: give --bandwidth VOXELS, or radii .* \(--classes\)"):
+    with pytest.raises(SettingsError, match=r"no radius is known: give --bandwidth VOXELS, or radii .* \(--classes\)"):
         cluster(path, method="mean-shift")
     assert len(cluster(path, method="mean-shift", bandwidth=5))
     path = write_segmentation(str(tmp_path / "unknown.zarr"), volumes[0], classes=CLASSES[:2])
@@ -167,9 +167,9 @@ def test_bandwidths_of_classes():
     assert groups(None, bandwidth_angstrom=70) == (Group((1,), 7.0),)
     assert groups(None, 30.0, bandwidth=7, per_class=True) == (Group((1,), 7.0), Group((2,), 7.0))
     assert groups() == ()
-    with pytest.raises(SettingsError, match="class 'c3' has none: give it a radius"):
+    with pytest.raises(SettingsError, match="class 'c3' has none: give --bandwidth VOXELS"):
         groups(100.0, 300.0, None)
-    with pytest.raises(SettingsError, match="knows no radius"):
+    with pytest.raises(SettingsError, match="no radius is known"):
         groups(None, None)
     any_label = groups_of(None, (9,), ClusterSettings(method="mean-shift", bandwidth=3), (10.0, 12.0, 12.0), "map")
     assert [len(group.labels) for group in any_label] == [253]
