@@ -76,7 +76,7 @@ def run_scene(config: str, seed: int | None, weights: Weights, folder: Path, *, 
     particles = {}
     for name, done in (("fp32", fp32), ("bf16", bf16)):
         particles[name] = folder / f"{name}.parquet"
-        cluster(done.path, particles[name], tomogram=tomogram.name, progress=False)
+        cluster(done.path, particles[name], tomogram=tomogram.name, method="components", progress=False)
     differ = fp32.label_map.read() != bf16.label_map.read()
     surest = fp32.probability_map.read()[differ].max(initial=0) / 255
     return {
