@@ -90,8 +90,10 @@ def verb(settings: Settings | None = None, **renamed: Parameter) -> Callable[[Fu
         hints = get_type_hints(function, include_extras=True)
         parameters = dict(signature.parameters)
         if settings is not None:
-            hints["settings"] = Annotated[_as_options(settings, renamed), Parameter(name="*")]
-            parameters["settings"] = parameters["settings"].replace(default=settings())
+            options = _as_options(settings, renamed)
+            hints["settings"] = Annotated[options, Parameter(name="*")]
+            # An instance of just this type: where pydantic is loaded, Cyclopts has it check the default as well.
+            parameters["settings"] = parameters["settings"].replace(default=options())
         hints["quiet"] = Quiet
         parameters["quiet"] = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False)
 

@@ -139,3 +139,15 @@ def test_an_interrupt_while_the_command_is_loaded_is_one_line():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "error: interrupted before anything was done\n")
+
+
+def test_options_work_where_pydantic_is_loaded(tmp_path):
+    pytest.importorskip("pydantic")
+    code = "import pydantic, sys; from deepfinder_dask.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = ["segment", "missing.zarr", "-w", "demo", "-o", "out.zarr"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 2
+    assert "missing.zarr" in done.stderr
+    assert "validation" not in done.stderr
