@@ -2,21 +2,18 @@
 
 They work on sets of voxels packed into bits, one bit a voxel, so that a ball's worth of voxels stays in the fastest
 cache. Positions are whole numbers, so that every sum is exact; nothing here may be compiled with fast maths. The
-compiled functions (``_…``) fill arrays that are made outside: making arrays is what takes long to compile.
+compiled functions fill arrays that their callers make: making arrays is what takes long to compile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import prod
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
 from numba.extending import intrinsic
 from numpy.typing import NDArray
-
-from deepfinder_dask.blocks import Shape3
 
 F = TypeVar("F", bound=Callable[..., Any])
 Bits = NDArray[np.uint64]
@@ -91,42 +88,8 @@ def _pack(labels: NDArray[np.uint8], table: NDArray[np.bool_], seen: NDArray[np.
                 bits[z, y, q] = word
 
 
-def first_in_bins(
-    bits: Bits, start: NDArray[np.int64], shape: NDArray[np.int64], bins: Sequence[NDArray[np.int64]], counts: Shape3
-) -> tuple[NDArray[np.int64], int, NDArray[np.int64], NDArray[np.int64]]:
-    """First voxel of each bin of a block, in C order.
-
-    Parameters
-    ----------
-    bits : (z, y, w) uint64
-        Voxels of the block.
-    start, shape : (3,) int64
-        Where the block begins, and the extent of the volume, (z, y, x).
-    bins : (z,), (y,) and (x,) int64
-        Number of the bin of each plane, row and column of the block.
-    counts : tuple of int
-        How many bins the block has on each axis.
-
-    Returns
-    -------
-    first : (product of counts,) int64
-        Linear index in the volume of the first voxel; -1 where the bin is empty.
-    count : int
-        Number of voxels.
-    few : (11,) int64
-        Linear indices of the first eleven voxels.
-    box : (6,) int64
-        First voxel and one past the last on each axis, in the volume, as z, y, x, z, y, x.
-    """
-    first, few = np.full(prod(counts), -1, np.int64), np.full(FEW, -1, np.int64)
-    box = np.array([*shape, 0, 0, 0], np.int64)
-    z, y, x = bins
-    count = _first_in_bins(bits, start, shape, z, y, x, np.array(counts, np.int64), first, few, box)
-    return first, count, few, box
-
-
 @compiled
-def _first_in_bins(
+def first_in_bins(
     bits: Bits,
     start: NDArray[np.int64],
     shape: NDArray[np.int64],
@@ -138,6 +101,25 @@ def _first_in_bins(
     few: NDArray[np.int64],
     box: NDArray[np.int64],
 ) -> int:
+    """Find the first voxel of each bin of a block, in C order; return the number of voxels.
+
+    Parameters
+    ----------
+    bits : (z, y, w) uint64
+        Voxels of the block.
+    start, shape : (3,) int64
+        Where the block begins, and the extent of the volume, (z, y, x).
+    bin_z, bin_y, bin_x : (z,), (y,) and (x,) int64
+        Number of the bin of each plane, row and column of the block.
+    bins : (3,) int64
+        How many bins the block has on each axis.
+    first : (product of bins,) int64
+        All -1; takes the linear index in the volume of the first voxel of each bin that has one.
+    few : (11,) int64
+        Takes the linear indices of the first eleven voxels.
+    box : (6,) int64
+        The shape, then zeros; takes the first voxel, then one past the last, z, y, x each, in the volume.
+    """
     nz, ny, words = bits.shape
     count = 0
     for z in range(nz):
@@ -163,64 +145,8 @@ def _first_in_bins(
     return count
 
 
-def follow(
-    bits: Bits,
-    start: NDArray[np.int64],
-    stop: NDArray[np.int64],
-    shape: NDArray[np.int64],
-    position: NDArray[np.float64],
-    iteration: NDArray[np.int64],
-    bandwidth: float,
-    limit: int,
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Move each position to the mean of the voxels around it, until it stays or leaves what is known.
-
-    A voxel is around a position where the sum of the squares of their differences, in the order z, y, x, is at most the
-    square of the bandwidth, in float64 throughout: the predicate of scikit-learn's trees. Along a row that holds for
-    one range of voxels, whose ends are found with it.
-
-    Parameters
-    ----------
-    bits : (z, y, w) uint64
-        Voxels of the region.
-    start, stop, shape : (3,) int64
-        Where the region begins and ends, and the extent of the volume, (z, y, x). Outside the volume is nothing.
-    position : (k, 3) float64
-        Where to go on from, in voxels of the volume.
-    iteration : (k,) int64
-        How many steps each has taken.
-    bandwidth : float
-        Radius of the ball, in voxels.
-    limit : int
-        Most steps.
-
-    Returns
-    -------
-    position : (k, 3) float64
-        Where they came to.
-    count : (k,) int64
-        Voxels around the position before the last step; 0 where there were none: no centre.
-    iteration : (k,) int64
-        Steps taken.
-    left : (k,) bool
-        Whether the next step needs voxels outside the region.
-    """
-    # One voxel more than the ball needs, so that rounding cannot matter.
-    known = np.stack(
-        [
-            np.where(start > 0, start + bandwidth + 1.0, -np.inf),
-            np.where(stop < shape, stop - bandwidth - 2.0, np.inf),
-        ],
-        axis=1,
-    )
-    centre, count = np.array(position, np.float64), np.zeros(len(position), np.int64)
-    taken, left = np.array(iteration, np.int64), np.zeros(len(position), bool)
-    _follow(bits, start, stop, known, bandwidth, limit, centre, count, taken, left)
-    return centre, count, taken, left
-
-
 @compiled
-def _follow(
+def follow(
     bits: Bits,
     start: NDArray[np.int64],
     stop: NDArray[np.int64],
@@ -232,6 +158,27 @@ def _follow(
     iteration: NDArray[np.int64],
     left: NDArray[np.bool_],
 ) -> None:
+    """Move each position to the mean of the voxels around it, until it stays or leaves what is known.
+
+    A voxel is around a position where the sum of the squares of their differences, in the order z, y, x, is at most the
+    square of the bandwidth, in float64 throughout: the predicate of scikit-learn's trees. Along a row that holds for
+    one range of voxels, whose ends are found with it.
+
+    Parameters
+    ----------
+    bits : (z, y, w) uint64
+        Voxels of the region.
+    start, stop : (3,) int64
+        Where the region begins and ends in the volume, (z, y, x).
+    known : (3, 2) float64
+        Lowest and highest position on each axis from which the next step can be made with the voxels of the region.
+    bandwidth : float
+        Radius of the ball, in voxels.
+    limit : int
+        Most steps.
+    position, count, iteration, left
+        As in ``Shifted``, begun with positions and steps taken, zeros and False; they take what comes out.
+    """
     square = bandwidth * bandwidth
     enough = 1e-3 * bandwidth
     for one in range(position.shape[0]):

@@ -6,15 +6,11 @@ good as equally near is left to scikit-learn's own tree, which settles ties by i
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfinder_dask.clustering.kernels import SUPERTILE, TILE, WORD, Bits, compiled, popcount
 
-ROOM = 1 << 16
-"""Voxels in doubt for which there is room at first; with more, a block is done again."""
 DOUBT = 2.0**-44
 """Squared distances count as equal below this share of the squared distance from the origin: far above rounding."""
 
@@ -52,61 +48,8 @@ def _narrow(
     return kept
 
 
-def assign(
-    bits: Bits,
-    labels: NDArray[np.uint8],
-    weights: NDArray[np.uint8],
-    slot: NDArray[np.int64],
-    slots: int,
-    start: NDArray[np.int64],
-    shape: NDArray[np.int64],
-    centres: NDArray[np.float64],
-    members: NDArray[np.int32],
-) -> tuple[Any, ...]:
-    """Give each voxel of a box to its nearest centre.
-
-    Parameters
-    ----------
-    bits : (z, y, w) uint64
-        Which voxels.
-    labels : (z, y, x) uint8
-        Their labels.
-    weights : (z, y, x) uint8
-        Their probabilities, or no voxels.
-    slot : (256,) int64
-        Column of each label in the votes.
-    slots : int
-        Number of columns.
-    start, shape : (3,) int64
-        Where the box begins, and the extent of the volume, (z, y, x).
-    centres : (n, 3) float64
-        All centres that can be nearest to one of the voxels.
-    members : (z, y, x) int32
-        Takes the centre of each voxel, -2 for one in doubt; or no voxels.
-
-    Returns
-    -------
-    sizes, sums, first, low, high, votes, probability
-        Of each centre, (n, …) int64, as in :class:`Components`.
-    doubtful : (d,) int64
-        Linear indices in the box of voxels to which two centres are as good as equally near; they count nowhere.
-    """
-    n, room = len(centres), ROOM
-    scratch = (np.arange(n), np.empty((2, n), np.int64), np.empty((n, 3)), np.empty((3, 3), np.int64))
-    while True:
-        sizes, sums = np.zeros(n, np.int64), np.zeros((n, 3), np.int64)
-        first, low = np.full(n, np.iinfo(np.int64).max), np.full((n, 3), np.iinfo(np.int64).max)
-        high = np.zeros((n, 3), np.int64)
-        votes, probability = np.zeros((n, slots), np.int64), np.zeros((n, slots), np.int64)
-        doubtful = np.empty(room, np.int64)
-        tables = (sizes, sums, first, low, high, votes, probability, doubtful)
-        room = _assign(bits, labels, weights, slot, start, shape, centres, members, *scratch, *tables)
-        if room <= len(doubtful):
-            return (*tables[:-1], doubtful[:room])
-
-
 @compiled
-def _assign(
+def assign(
     bits: Bits,
     labels: NDArray[np.uint8],
     weights: NDArray[np.uint8],
@@ -128,7 +71,33 @@ def _assign(
     probability: NDArray[np.int64],
     doubtful: NDArray[np.int64],
 ) -> int:
-    """Fill the tables; the number of voxels in doubt, of which no more are kept than there is room for."""
+    """Give each voxel of a box to its nearest centre; return the number of voxels in doubt.
+
+    Parameters
+    ----------
+    bits : (z, y, w) uint64
+        Which voxels.
+    labels : (z, y, x) uint8
+        Their labels.
+    weights : (z, y, x) uint8
+        Their probabilities, or no voxels.
+    slot : (256,) int64
+        Column of each label in the votes.
+    start, shape : (3,) int64
+        Where the box begins, and the extent of the volume, (z, y, x).
+    centres : (n, 3) float64
+        All centres that can be nearest to one of the voxels.
+    members : (z, y, x) int32
+        Takes the centre of each voxel, -2 for one in doubt; or no voxels.
+    everyone, chosen, place, boxes : (n,) int64, (2, n) int64, (n, 3) float64, (3, 3) int64
+        0 to n - 1, and room to work in.
+    sizes, sums, first, low, high, votes, probability : (n, …) int64
+        Of each centre as in :class:`Components`, begun with zeros, or with more than all that is to come for ``first``
+        and ``low``; they take what the centres get.
+    doubtful : (d,) int64
+        Takes the linear indices in the box of voxels to which two centres are as good as equally near, as many as there
+        is room for; these voxels count nowhere.
+    """
     n = centres.shape[0]
     near, nearest = chosen[0], chosen[1]
     corner, end, at = boxes[0], boxes[1], boxes[2]

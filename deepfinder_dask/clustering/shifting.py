@@ -8,6 +8,7 @@ alone, so that blocks and their order change nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from deepfinder_dask.particles import BACKGROUND, IGNORE
 
 STEPS = 300
 """Most steps of a trajectory, as in scikit-learn."""
+ROOM = 1 << 16
+"""Voxels in doubt for which there is room at first; with more, a block is done again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +74,9 @@ def _seeds(bits: NDArray[np.uint64], box: Box, shape: Shape3, group: Group) -> B
         bins.append(different.astype(np.int64))
         numbers.append(number.astype(np.int64))
     counts = triple(len(b) for b in bins)
-    first, voxels, few, extent = first_in_bins(bits, _array(box.start), _array(shape), numbers, counts)
+    first, few = np.full(prod(counts), -1, np.int64), np.full(FEW, -1, np.int64)
+    extent = _array([*shape, 0, 0, 0])
+    voxels = first_in_bins(bits, _array(box.start), _array(shape), *numbers, _array(counts), first, few, extent)
     if voxels == 0:
         return None
     filled = np.flatnonzero(first >= 0)
@@ -120,7 +125,14 @@ def shift_block(job: ShiftJob, item: Trajectories) -> Shifted:
     group = job.groups[item.group]
     bits = pack(job.read(item.region), group.table(), np.zeros(LABELS, bool))
     start, stop = _array(item.region.start), _array(item.region.stop)
-    return Shifted(*follow(bits, start, stop, _array(job.shape), item.position, item.iteration, group.bandwidth, STEPS))
+    # One voxel more than the ball needs, so that rounding cannot matter; outside the volume is nothing.
+    low = np.where(start > 0, start + group.bandwidth + 1.0, -np.inf)
+    high = np.where(stop < job.shape, stop - group.bandwidth - 2.0, np.inf)
+    count, left = np.zeros(len(item.position), np.int64), np.zeros(len(item.position), bool)
+    found = Shifted(np.array(item.position), count, np.array(item.iteration), left)
+    tables = (found.position, found.count, found.iteration, found.left)
+    follow(bits, start, stop, np.stack([low, high], axis=1), group.bandwidth, STEPS, *tables)
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,17 +191,18 @@ def assign_block(job: ShiftJob, item: Assignment) -> Assigned:
     slot = np.zeros(LABELS, np.int64)
     slot[present] = np.arange(len(present))
     members = np.full(labels.shape if job.members else (0, 0, 0), -1, np.int32)
-    sizes, sums, first, low, high, votes, probability, doubtful = assign(
-        bits,
-        labels,
-        weights,
-        slot,
-        len(present),
-        _array(item.box.start),
-        _array(job.shape),
-        np.array(item.centres),
-        members,
-    )
+    voxels_there = (bits, labels, weights, slot, _array(item.box.start), _array(job.shape))
+    n, doubts, room = len(item.centres), ROOM, 0
+    scratch = (np.arange(n), np.empty((2, n), np.int64), np.empty((n, 3)), np.empty((3, 3), np.int64))
+    while doubts > room:
+        room = doubts
+        sizes, sums, high = np.zeros(n, np.int64), np.zeros((n, 3), np.int64), np.zeros((n, 3), np.int64)
+        first, low = np.full(n, np.iinfo(np.int64).max), np.full((n, 3), np.iinfo(np.int64).max)
+        votes, probability = np.zeros((n, len(present)), np.int64), np.zeros((n, len(present)), np.int64)
+        doubtful = np.empty(room, np.int64)
+        tables = (sizes, sums, first, low, high, votes, probability, doubtful)
+        doubts = assign(*voxels_there, np.array(item.centres), members, *scratch, *tables)
+    doubtful = doubtful[:doubts]
     got = np.flatnonzero(sizes)
     votes, probability = votes[got], probability[got]
     component, column = np.nonzero(votes)
