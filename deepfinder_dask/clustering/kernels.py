@@ -7,15 +7,15 @@ compiled functions fill arrays that their callers make: making arrays is what ta
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numba
 import numpy as np
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-F = TypeVar("F", bound=Callable[..., Any])
+from deepfinder_dask.execution.compiling import compiled
+
 Bits = NDArray[np.uint64]
 """(z, y, w) uint64: voxel x of a row is bit ``x % 64`` of word ``x // 64``; the last word is always empty."""
 
@@ -26,15 +26,6 @@ TILE = 8
 """Side of the cubes of voxels that share a list of centres: eight bits of a row."""
 SUPERTILE = 32
 """Side of the cubes whose lists those are chosen from."""
-
-
-def compiled(function: F) -> F:
-    """Compile at the first call, and keep the result on disk where there is a place that can be written."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
-    try:
-        return cast(F, numba.njit(cache=True, **options)(function))
-    except RuntimeError:  # Numba found no folder to keep it in: a read-only install, and no home
-        return cast(F, numba.njit(**options)(function))
 
 
 def _count_bits(typing: Any, word: Any) -> Any:

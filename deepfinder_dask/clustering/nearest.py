@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfinder_dask.clustering.kernels import SUPERTILE, TILE, WORD, Bits, compiled, popcount
+from deepfinder_dask.clustering.kernels import SUPERTILE, TILE, WORD, Bits, popcount
+from deepfinder_dask.execution.compiling import compiled
 
 DOUBT = 2.0**-44
 """Squared distances count as equal below this share of the squared distance from the origin: far above rounding."""
