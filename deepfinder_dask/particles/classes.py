@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from deepfinder_dask.errors import FormatError, InputError, SettingsError
 from deepfinder_dask.particles.files import atomic_write, existing_file
@@ -188,6 +188,9 @@ def read_classes(path: str | Path) -> tuple[ParticleClass, ...]:
             label = 1
             radius = 130.0     # Å
 
+        What a class is drawn from in targets stands under it as ``target.shape = "map.mrc"`` …, and is passed over here
+        (see :mod:`deepfinder_dask.targets.recipes`).
+
     Returns
     -------
     tuple of ParticleClass
@@ -200,6 +203,24 @@ def read_classes(path: str | Path) -> tuple[ParticleClass, ...]:
     FormatError
         The file is not TOML, or a class in it cannot work.
     """
+    path = Path(path)
+    tables = [{key: value for key, value in one.items() if key != "target"} for one in class_tables(path)]
+    try:
+        return classes_from_dicts(tables)
+    except InputError as error:
+        raise FormatError(f"{path}: {error}") from error
+
+
+def class_tables(path: str | Path) -> list[dict[str, Any]]:
+    """The ``[[class]]`` tables of a TOML file, as they are.
+
+    Raises
+    ------
+    InputError
+        There is no such file.
+    FormatError
+        The file is not TOML, or has no such tables.
+    """
     path = existing_file(path, "a classes file")
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -208,12 +229,9 @@ def read_classes(path: str | Path) -> tuple[ParticleClass, ...]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     tables = document.get("class")
-    if not isinstance(tables, list) or not tables:
+    if not isinstance(tables, list) or not tables or not all(isinstance(one, dict) for one in tables):
         raise FormatError(f"{path}: expected [[class]] tables with name and label, found {sorted(document) or 'none'}")
-    try:
-        return classes_from_dicts(cast("list[Mapping[str, Any]]", tables))
-    except InputError as error:
-        raise FormatError(f"{path}: {error}") from error
+    return tables
 
 
 def write_classes(classes: Iterable[ParticleClass], path: str | Path) -> None:
