@@ -4,7 +4,7 @@ In: a tomogram file and weights. Out: particles. :func:`locate` does the whole j
 
     convert ──► segment ──► cluster ──► export
                                │
-    simulate, train            └──────► evaluate, pictures
+    simulate, target, train    └──────► evaluate, pictures
 
 Everything is loaded when it is first used: importing the package takes neither PyTorch nor Dask.
 """
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from deepfinder_dask.segmentation import Segmentation, segment
     from deepfinder_dask.simulation import simulate
+    from deepfinder_dask.targets import Target, target
     from deepfinder_dask.tomograms import Imaging, Tomogram, convert, convert_many, info
     from deepfinder_dask.training import train
     from deepfinder_dask.viewing import distributions, orthoslices, projection, write_pictures
@@ -46,6 +47,7 @@ _ROOMS = {
     "particles": "ParticleClass Particles TomogramFacts export import_particles read_classes read_particles",
     "segmentation": "Segmentation segment",
     "simulation": "simulate",
+    "targets": "Target target",
     "tomograms": "Imaging Tomogram convert convert_many info",
     "training": "train",
     "viewing": "distributions orthoslices projection write_pictures",
@@ -62,6 +64,7 @@ __all__ = [
     "ParticleClass",
     "Particles",
     "Segmentation",
+    "Target",
     "Tomogram",
     "TomogramFacts",
     "Weights",
@@ -83,6 +86,7 @@ __all__ = [
     "save_weights",
     "segment",
     "simulate",
+    "target",
     "train",
     "write_pictures",
 ]

@@ -28,6 +28,7 @@ VERBS = {
     "info": ("info:info", "Say what a tomogram, a store or a table of particles is."),
     "weights": ("weights:weights", "Import weights of other programs."),
     "simulate": ("simulate:simulate", "Simulate tomograms whose particles are known."),
+    "target": ("target:target", "Draw the label map that a network is trained on, from the positions of particles."),
     "train": ("train:train", "Train a network on tomograms whose particles are known."),
     "segment": ("segment:segment", "Give each voxel of a tomogram a class and a probability."),
     "verify": ("segment:verify", "Check that a segmentation still holds what its workers wrote."),
