@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyclopts import Parameter
 
 from deepfinder_dask.cli.options import Output, verb
+from deepfinder_dask.errors import GeometryError, VoxelSizeError
 from deepfinder_dask.particles.settings import ExportSettings, ImportSettings
 
 _RENAME = Parameter(consume_multiple=True, metavar="OLD=NEW")
@@ -23,7 +24,10 @@ def export(particles: str, /, *, output: Output, settings: ExportSettings) -> st
     """
     from deepfinder_dask.particles import export, read_particles
 
-    table = read_particles(particles)
+    try:
+        table = read_particles(particles)
+    except (VoxelSizeError, GeometryError) as error:
+        raise type(error)(f"{error}: to deepfinder import, which makes a table that can be exported") from error
     written = export(table, output, settings)
     others = f" and {len(written) - 1} more files" if len(written) > 1 else ""
     where = written[0] if written else f"nothing, as there are no tomograms ({output})"

@@ -26,6 +26,9 @@ def checked_table(
     InputError
         A column is missing or has values that make no sense; the message names the first such row, counted from 0.
     """
+    twice = list(dict.fromkeys(table.columns[table.columns.duplicated()].tolist()))
+    if twice:
+        raise InputError(f"column {twice[0]!r} stands there twice; each needs a name of its own")
     missing = [name for name in _NEEDED if name not in table.columns]
     if missing:
         raise InputError(f"a table of particles needs the columns {list(_NEEDED)}; {missing} missing")

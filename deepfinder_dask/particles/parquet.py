@@ -66,6 +66,10 @@ def read_parquet(path: str | Path) -> Particles:
 
     path = existing_file(path, "a Parquet file of particles")
     try:
+        names = pq.read_schema(path).names
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise FormatError(f"{path}: column {twice[0]!r} stands there twice")
         arrow = pq.read_table(path)
         table = arrow.to_pandas()
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -45,8 +45,13 @@ def test_measures_have_types_and_other_columns_stay_as_they_are():
 def test_they_read_back_as_they_were_written(tmp_path, suffix, rows):
     some = measured().where(np.isin(np.arange(3), rows))
     write_particles(some, tmp_path / f"particles{suffix}")
-    back = read_particles(tmp_path / f"particles{suffix}")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        back = read_particles(tmp_path / f"particles{suffix}")
     pd.testing.assert_frame_equal(back.table, some.table, check_exact=True)
+    unknown = [str(one.message) for one in said]
+    assert all(text.endswith("1 unknown column is kept: ['note']") for text in unknown), "measures are known"
+    assert len(unknown) == (suffix != ".parquet")
 
 
 def test_an_empty_table_keeps_its_types(tmp_path):

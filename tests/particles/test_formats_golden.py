@@ -268,7 +268,8 @@ class TestVerbs:
             assert set(particles.table["class"]) == {"a"}
         path = tmp_path / "t.csv"
         path.write_text("tomogram;class;x;y;z;note\r\n007;NA;1;2;3;\r\n'8';nan;1e1;2;3;b\r\n")
-        table = read_particles(path).table
+        with pytest.warns(ParticlesWarning, match=r"t\.csv: 1 unknown column is kept: \['note'\]"):
+            table = read_particles(path).table
         assert table["tomogram"].tolist() == ["007", "'8'"]
         assert table["class"].tolist() == ["NA", "nan"]
         assert table["note"].tolist() == ["", "b"]

@@ -146,6 +146,8 @@ class TestDynamo:
         assert (tmp_path / "t.doc").read_text() == "1 007\n2 rec_TS_01\n"
         particles = read_particles(tmp_path / "t.tbl")  # column 36 has the voxel size
         assert particles.tomograms == {"007": TomogramFacts(8.0), "TS_01": TomogramFacts(8.0)}
+        with pytest.warns(ParticlesWarning, match="has voxels of 8 Å"):
+            assert read_particles(tmp_path / "t.tbl", voxel_size=10.0).table["x"].iloc[0] == 302.5
         assert list(read_particles(tmp_path / "t.tbl", tidy_names=False).tomograms) == ["007", "rec_TS_01"]
         assert list(read_particles(tmp_path / "t.tbl", tomograms=("a", "b")).tomograms) == ["a", "b"]
         with pytest.raises(SettingsError, match="names 1 tomograms"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +178,25 @@ def needed_voxel_size(path: Path, told: VoxelSize | None) -> VoxelSize:
     if told is None:
         raise VoxelSizeError(f"{path}: positions are in voxels; give the voxel size of the tomogram (--voxel-size)")
     return told
+
+
+def compare_sizes(path: Path, told: VoxelSize | None, found: float | None) -> None:
+    """Warn when the told voxel size is not the one that a file has (Å); the told one counts."""
+    if told is not None and found is not None and max(abs(size - found) for size in told) > 0.01 * found:
+        warnings.warn(
+            f"{path}: has voxels of {found:g} Å, but {told} Å (z, y, x) is told and taken",
+            ParticlesWarning,
+            stacklevel=4,
+        )
+
+
+def warn_of_unknown(path: Path, names: Iterable[str], what: str, done: str = "passed over") -> None:
+    """Warn of columns or the like that a format does not know, counted and named; nothing for none."""
+    unknown = sorted({str(name) for name in names})
+    if unknown:
+        words = f"1 unknown {what} is" if len(unknown) == 1 else f"{len(unknown)} unknown {what}s are"
+        shown = f"{unknown[:8]}" + (f" and {len(unknown) - 8} more" if len(unknown) > 8 else "")
+        warnings.warn(f"{path}: {words} {done}: {shown}", ParticlesWarning, stacklevel=4)
 
 
 def in_voxels(particles: Particles) -> NDArray[np.float64]:

@@ -15,10 +15,11 @@ from pathlib import Path
 import pandas as pd
 
 from deepfinder_dask.errors import FormatError, InputError, VoxelSizeError
+from deepfinder_dask.particles.columns import measure_in
 from deepfinder_dask.particles.files import atomic_write
-from deepfinder_dask.particles.formats.base import Hints, complete, one_tomogram
+from deepfinder_dask.particles.formats.base import Hints, complete, one_tomogram, warn_of_unknown
 from deepfinder_dask.particles.settings import ExportSettings
-from deepfinder_dask.particles.table import Particles
+from deepfinder_dask.particles.table import COLUMNS, ORIENTATION, Particles
 
 _TEXT = ("tomogram", "class")
 _UNITS = {"a": "angstrom", "å": "angstrom", "angstrom": "angstrom", "nm": "nm", "px": "voxel", "voxel": "voxel"}
@@ -63,6 +64,8 @@ class CsvFormat:
             frame.insert(0, "tomogram", one_tomogram(path, hints))
         told = hints.settings.unit
         _scale(path, frame, ("angstrom" if headed else "voxel") if unit == told == "auto" else told, unit, hints)
+        others = [name for name in header if name not in (*COLUMNS, *ORIENTATION, "instance_id")]
+        warn_of_unknown(path, [name for name in others if measure_in(name) is None], "column", "kept")
         try:
             return complete(frame, hints)
         except InputError as error:

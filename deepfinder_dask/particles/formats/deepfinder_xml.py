@@ -26,11 +26,12 @@ import pandas as pd
 from deepfinder_dask.errors import FormatError, InputError, VoxelSizeError
 from deepfinder_dask.particles.angles import from_original, to_original
 from deepfinder_dask.particles.files import atomic_write
-from deepfinder_dask.particles.formats.base import Hints, complete
+from deepfinder_dask.particles.formats.base import Hints, complete, warn_of_unknown
 from deepfinder_dask.particles.settings import ExportSettings
 from deepfinder_dask.particles.table import ORIENTATION, Particles
 
 _NUMBERS = ("x", "y", "z", "class_label", "phi", "psi", "the", "cluster_size", "score")
+_ATTRIBUTES = {*_NUMBERS, "tomo_idx", "obj_id", "tomo_name", "class_name"}
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -61,7 +62,8 @@ class DeepFinderXmlFormat:
         columns: dict[str, Any] = {name: [_number(path, n, o, name) for n, o in objects] for name in _NUMBERS}
         for name in ("x", "y", "z", "class_label"):
             if (bad := np.isnan(columns[name])).any():
-                raise FormatError(f"{path}: object {int(np.argmax(bad))} has no attribute {name!r}")
+                raise FormatError(f"{path}: object {int(np.argmax(bad))} has no number as its attribute {name!r}")
+        warn_of_unknown(path, {key for _, o in objects for key in o} - _ATTRIBUTES, "attribute")
         frame = pd.DataFrame({"tomogram": _tomograms(objects, hints.settings.tomograms)}, dtype=str)
         frame["label"] = columns["class_label"]
         for axis, size in zip("zyx", voxel_size, strict=True):

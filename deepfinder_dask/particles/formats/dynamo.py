@@ -18,7 +18,7 @@ from deepfinder_dask.errors import FormatError, InputError
 from deepfinder_dask.particles.angles import from_dynamo, to_dynamo
 from deepfinder_dask.particles.facts import TomogramFacts, as_voxel_size
 from deepfinder_dask.particles.files import atomic_write
-from deepfinder_dask.particles.formats.base import Hints, complete, in_voxels, needed_voxel_size
+from deepfinder_dask.particles.formats.base import Hints, compare_sizes, complete, in_voxels, needed_voxel_size
 from deepfinder_dask.particles.formats.names import names_of_numbers, numbered, write_numbered
 from deepfinder_dask.particles.settings import ExportSettings
 from deepfinder_dask.particles.table import ORIENTATION, Particles
@@ -51,6 +51,7 @@ class DynamoFormat:
         values = _rows(path)
         told = hints.facts.voxel_size
         sizes = np.zeros(len(values)) if values.shape[1] <= _PIXEL else np.nan_to_num(values[:, _PIXEL])
+        compare_sizes(path, told, float(sizes[0]) if len(sizes) and sizes[0] > 0 else None)
         if told is not None or not (len(sizes) and (sizes > 0).all()):
             size = np.asarray(needed_voxel_size(path, told))[::-1][None]
         else:

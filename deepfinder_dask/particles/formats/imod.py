@@ -25,6 +25,7 @@ from deepfinder_dask.particles.files import atomic_write
 from deepfinder_dask.particles.formats.base import (
     Hints,
     ParticlesWarning,
+    compare_sizes,
     complete,
     in_voxels,
     needed_voxel_size,
@@ -60,6 +61,7 @@ class ImodFormat:
     def read(self, path: Path, hints: Hints) -> Particles:
         """Read the points of all objects; pixels become Å by the told voxel size, else by that of the model."""
         model = read_model(path)
+        compare_sizes(path, hints.facts.voxel_size, model.pixel)
         facts = hints.facts.merged(TomogramFacts(as_voxel_size(model.pixel), _shape(model)))
         size = np.asarray(needed_voxel_size(path, facts.voxel_size))[::-1]
         names = _class_names(path, model, hints)

@@ -11,9 +11,12 @@ from deepfinder_dask.particles.formats.base import ParticlesWarning
 from deepfinder_dask.particles.table import Particles
 
 
-def warn_of_oddities(particles: Particles, path: str | Path) -> None:
-    """Warn of a list without particles, and of particles outside of their tomograms (where its shape is known)."""
-    if not len(particles):
+def warn_of_oddities(particles: Particles, path: str | Path, *, empty: bool = True) -> None:
+    """Warn of a list without particles, unless ``empty`` is False, and of particles outside of their tomograms.
+
+    Particles can only be outside where shape and voxel size of the tomogram are known.
+    """
+    if empty and not len(particles):
         warnings.warn(f"{path}: no particles in it", ParticlesWarning, stacklevel=3)
     names = particles.table["tomogram"].to_numpy()
     outside = np.zeros(len(particles), dtype=bool)

@@ -22,7 +22,14 @@ import pandas as pd
 from deepfinder_dask.errors import FormatError, InputError
 from deepfinder_dask.particles.angles import from_matrices, to_matrices
 from deepfinder_dask.particles.files import atomic_write
-from deepfinder_dask.particles.formats.base import Hints, complete, in_voxels, needed_voxel_size, one_tomogram
+from deepfinder_dask.particles.formats.base import (
+    Hints,
+    complete,
+    in_voxels,
+    needed_voxel_size,
+    one_tomogram,
+    warn_of_unknown,
+)
 from deepfinder_dask.particles.settings import ExportSettings
 from deepfinder_dask.particles.table import ORIENTATION, Particles
 
@@ -96,6 +103,7 @@ def _points(path: Path) -> list[tuple[list[float], Any, int | None]]:
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: not a text file in UTF-8: {error.reason}") from error
     result = []
+    unknown: set[str] = set()
     for count, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -108,8 +116,10 @@ def _points(path: Path) -> list[tuple[list[float], Any, int | None]]:
             if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
                 raise ValueError("a rotation matrix is three by three numbers")
             number = one.get("instance_id")
+            unknown |= set(one) - {"type", "location", "instance_id", *_MATRIX}
             result.append((location, matrix, None if number is None else int(number)))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
             reason = str(error).split("\n")[0]
             raise FormatError(f"{path}: line {count} is no point of the portal: {reason}") from error
+    warn_of_unknown(path, unknown, "field")
     return result

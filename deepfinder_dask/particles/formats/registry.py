@@ -170,8 +170,8 @@ def read_particles(
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     particles = renamed(particles, chosen.rename)
-    if not ParquetFormat().recognises(path, _head(path) if path.is_file() else ""):  # our own tables have been checked
-        warn_of_oddities(particles, path)
+    own = ParquetFormat().recognises(path, _head(path) if path.is_file() else "")
+    warn_of_oddities(particles, path, empty=not own)  # an empty table of ours is a result
     return particles
 
 

@@ -138,8 +138,9 @@ def unbinned_pixel(name: str, facts: TomogramFacts, binning: float | None) -> tu
         raise VoxelSizeError(f"voxels of tomogram {name!r} are no cubes: {facts.voxel_size} Å (z, y, x)")
     if binning is None:
         its_shape = "" if facts.shape is None else f"shape {facts.shape} (z, y, x) and "
+        verb = "are" if its_shape else "is"
         warnings.warn(
-            f"tomogram {name!r}: its own {its_shape}voxel size are taken as unbinned; "
+            f"tomogram {name!r}: its own {its_shape}voxel size {verb} taken as unbinned; "
             "give --tomograms-star or --binning if they are not",
             ParticlesWarning,
             stacklevel=2,

@@ -16,7 +16,7 @@ import pandas as pd
 
 from deepfinder_dask.errors import FormatError, InputError
 from deepfinder_dask.particles.angles import from_original, to_original, zero_is_unknown
-from deepfinder_dask.particles.formats.base import Hints, complete, in_voxels, needed_voxel_size
+from deepfinder_dask.particles.formats.base import Hints, complete, in_voxels, needed_voxel_size, warn_of_unknown
 from deepfinder_dask.particles.formats.names import names_of_numbers, numbered, write_numbered
 from deepfinder_dask.particles.formats.relion_poses import numbers
 from deepfinder_dask.particles.formats.star import read_star, star_labels, write_star
@@ -26,6 +26,7 @@ from deepfinder_dask.particles.table import ORIENTATION, Particles
 _POSITION = ("orig_x", "orig_y", "orig_z")
 _SHIFT = ("x_shift", "y_shift", "z_shift")
 _ANGLES = ("phi", "psi", "the")
+_OTHERS = ("motl_idx", "tomo_num", "object", "subtomo_num", "halfset", "score", "class")
 _BLOCK = "stopgap_motivelist"
 
 
@@ -48,6 +49,8 @@ class StopgapFormat:
         missing = needed if table is None else [name for name in needed if name not in table.columns]
         if table is None or missing:
             raise FormatError(f"{path}: expected a motive list of STOPGAP, columns {list(missing)} missing")
+        known = {*_POSITION, *_SHIFT, *_ANGLES, *_OTHERS}
+        warn_of_unknown(path, [name for name in table.columns if name not in known], "column")
         size = np.asarray(needed_voxel_size(path, hints.facts.voxel_size))[::-1]
         tomograms = numbers(path, table, ["tomo_num"])[:, 0]
         if (tomograms % 1 != 0).any():
