@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from deepfinder_dask.errors import SettingsError
 
@@ -63,3 +63,64 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         Tolerance.parse(self.tolerance)
+
+
+@dataclass(frozen=True, slots=True)
+class TuneSettings:
+    """How thresholds of size and score are chosen on annotated tomograms."""
+
+    tolerance: str = "1r"
+    """How far off a hit may be: 0.5r (class radii), 40A, 3vox, or box (within the radius on each axis)."""
+    beta: float = 1.0
+    """What is made largest: F-beta, which is F1 for 1 and weighs recall beta times as much as precision."""
+    joint: bool = False
+    """Choose size and score together, too; classes.toml has the sizes that are best alone."""
+    held_out: tuple[str, ...] = ()
+    """Tomograms to judge on, and not to tune on; by default each in turn is judged with what the others choose."""
+    classes: str | None = None
+    """TOML file of classes, for radii and names that the particle files do not hold; structures in it are kept."""
+    voxel_size: float | tuple[float, float, float] | None = None
+    """Å per voxel, one number or z, y, x, for files that count in voxels; else taken from the other file."""
+    shape: tuple[int, int, int] | None = None
+    """Shape of the tomograms in voxels, z, y, x, for files that count from the centre; else from the other file."""
+    overwrite: bool = False
+    """Replace files that are in the output folder."""
+
+    def __post_init__(self) -> None:
+        Tolerance.parse(self.tolerance)
+        if isinstance(self.beta, bool) or not isinstance(self.beta, int | float) or not 0 < self.beta < float("inf"):
+            raise SettingsError(f"beta is a number above 0, got {self.beta!r}")
+        object.__setattr__(self, "held_out", _several(self.held_out))
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusSettings:
+    """How sets of particles, from several methods or annotators, are brought together."""
+
+    tolerance: str = "1r"
+    """How far apart one particle may be in two sets: 0.5r (class radii), 40A, 3vox, or box (radius on each axis)."""
+    class_blind: bool = False
+    """Join particles whatever their classes, and vote on the class; radii are then the smallest of all classes."""
+    position: Literal["mean", "best"] = "mean"
+    """Where a particle of several sets is: the mean of its positions, or that of the best score."""
+    names: tuple[str, ...] = ()
+    """Names of the sets, in order; by default those of the files."""
+    classes: str | None = None
+    """TOML file of classes, for radii and names that the particle files do not hold."""
+    voxel_size: float | tuple[float, float, float] | None = None
+    """Å per voxel, one number or z, y, x, for files that count in voxels; else taken from the other files."""
+    shape: tuple[int, int, int] | None = None
+    """Shape of the tomograms in voxels, z, y, x, for files that count from the centre; else from the other files."""
+    overwrite: bool = False
+    """Replace files that are in the output folder."""
+
+    def __post_init__(self) -> None:
+        Tolerance.parse(self.tolerance)
+        if self.position not in ("mean", "best"):
+            raise SettingsError(f"expected position mean or best, got {self.position!r}")
+        object.__setattr__(self, "names", _several(self.names))
+
+
+def _several(names: Any) -> tuple[str, ...]:
+    """Let one text stand for a tuple of one."""
+    return (names,) if isinstance(names, str) else tuple(names)
