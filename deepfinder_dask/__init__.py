@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deepfinder_dask.campaigns import Located, locate
     from deepfinder_dask.clustering import cluster
     from deepfinder_dask.errors import DeepFinderError, InputError, PartialFailure
-    from deepfinder_dask.evaluation import Evaluation, evaluate
+    from deepfinder_dask.evaluation import Consensus, Evaluation, Tuning, consensus, evaluate, tune
     from deepfinder_dask.networks import Weights, import_keras_weights, load_weights, save_weights
     from deepfinder_dask.particles import (
         ParticleClass,
@@ -42,7 +42,7 @@ _ROOMS = {
     "campaigns": "Located locate",
     "clustering": "cluster",
     "errors": "DeepFinderError InputError PartialFailure",
-    "evaluation": "Evaluation evaluate",
+    "evaluation": "Consensus Evaluation Tuning consensus evaluate tune",
     "networks": "Weights import_keras_weights load_weights save_weights",
     "particles": "ParticleClass Particles TomogramFacts export import_particles read_classes read_particles",
     "segmentation": "Segmentation segment",
@@ -55,6 +55,7 @@ _ROOMS = {
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = [
+    "Consensus",
     "DeepFinderError",
     "Evaluation",
     "Imaging",
@@ -67,8 +68,10 @@ __all__ = [
     "Target",
     "Tomogram",
     "TomogramFacts",
+    "Tuning",
     "Weights",
     "cluster",
+    "consensus",
     "convert",
     "convert_many",
     "distributions",
@@ -88,6 +91,7 @@ __all__ = [
     "simulate",
     "target",
     "train",
+    "tune",
     "write_pictures",
 ]
 

@@ -35,6 +35,8 @@ VERBS = {
     "cluster": ("cluster:cluster", "Turn a label map into particles."),
     "locate": ("locate:locate", "Find the particles in a tomogram: convert, segment, cluster, export, draw."),
     "evaluate": ("evaluate:evaluate", "Compare found particles with true ones, one to one."),
+    "tune": ("tune:tune", "Choose the sizes and scores below which particles are dropped, on annotated tomograms."),
+    "consensus": ("consensus:consensus", "Bring particles of several methods or annotators together, one to one."),
     "export": ("exchange:export", "Write particles for another program."),
     "import": ("exchange:import_", "Read a particle list of another program."),
 }

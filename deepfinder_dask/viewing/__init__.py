@@ -1,6 +1,7 @@
 """Viewing: pictures of tomograms, label maps and particles.
 
-In: a :class:`~deepfinder_dask.tomograms.Tomogram`, the label map of its segmentation, a table of particles. Out:
+In: a :class:`~deepfinder_dask.tomograms.Tomogram`, the label map of its segmentation, a table of particles, what
+evaluation says of them. Out:
 Matplotlib figures, and PNG files. Pictures read slices, never whole volumes, and need no display.
 """
 
@@ -10,19 +11,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepfinder_dask.viewing.agreement import agreement_diagram
     from deepfinder_dask.viewing.histograms import distributions
     from deepfinder_dask.viewing.means import projection
     from deepfinder_dask.viewing.pictures import write_pictures
     from deepfinder_dask.viewing.slices import orthoslices
+    from deepfinder_dask.viewing.thresholds import threshold_curves
 
 _HOMES = {
+    "agreement_diagram": "agreement",
     "distributions": "histograms",
     "orthoslices": "slices",
     "projection": "means",
+    "threshold_curves": "thresholds",
     "write_pictures": "pictures",
 }
 
-__all__ = ["distributions", "orthoslices", "projection", "write_pictures"]
+__all__ = ["agreement_diagram", "distributions", "orthoslices", "projection", "threshold_curves", "write_pictures"]
 
 
 def __getattr__(name: str) -> Any:
