@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deepfinder_dask.clustering.settings import ClusterSettings
+from deepfinder_dask.errors import SettingsError
 from deepfinder_dask.segmentation.settings import SegmentSettings
 from deepfinder_dask.tomograms.settings import ConvertSettings
 
@@ -39,6 +40,10 @@ class LocateSettings(ClusterSettings, SegmentSettings, ConvertSettings):
     def __post_init__(self) -> None:
         for kind in (ConvertSettings, SegmentSettings, ClusterSettings):
             self.part(kind)
+        if self.instances not in (None, "auto"):
+            raise SettingsError(
+                f"locate leaves the instance map in segmentation.zarr, got {self.instances}: give --instances auto"
+            )
 
     def part(self, kind: type[S], **changes: Any) -> S:
         """The settings of one step, with single ones replaced."""

@@ -17,11 +17,13 @@ from deepfinder_dask.clustering.settings import ClusterSettings
 if TYPE_CHECKING:
     from deepfinder_dask.clustering.bandwidths import ClusterWarning
     from deepfinder_dask.clustering.components import Components
+    from deepfinder_dask.clustering.lazy import cluster_lazily
     from deepfinder_dask.clustering.mean_shift import Clusters, find_clusters
     from deepfinder_dask.clustering.verb import cluster, find_components
 
 _HOMES = {
     "cluster": "verb",
+    "cluster_lazily": "lazy",
     "find_clusters": "mean_shift",
     "find_components": "verb",
     "ClusterWarning": "bandwidths",
@@ -35,6 +37,7 @@ __all__ = [
     "Clusters",
     "Components",
     "cluster",
+    "cluster_lazily",
     "find_clusters",
     "find_components",
 ]

@@ -39,7 +39,7 @@ def method_of(classes: Sequence[ParticleClass] | None, settings: ClusterSettings
     """
     if settings.method is not None:
         return settings.method
-    if settings.connectivity is not None:
+    if settings.connectivity is not None or settings.split:
         return "components"
     lack = _lack(classes, settings)
     if lack is None:

@@ -101,6 +101,25 @@ class Components:
             self.scored,
         )
 
+    def reorder(self) -> Components:
+        """The same components in canonical order."""
+        order = np.argsort(self.first)
+        rank = np.empty(len(self), np.int64)
+        rank[order] = np.arange(len(self))
+        votes = np.argsort(rank[self.vote_component], kind="stable")
+        return Components(
+            self.sizes[order],
+            self.sums[order],
+            self.first[order],
+            self.low[order],
+            self.high[order],
+            rank[self.vote_component[votes]],
+            self.vote_label[votes],
+            self.vote_size[votes],
+            self.vote_probability[votes],
+            self.scored,
+        )
+
 
 def concatenate(parts: Sequence[Components], *, scored: bool) -> Components:
     """Components of all parts, one after the other."""
@@ -195,6 +214,11 @@ class SizeLimits:
                     f"min_size {smallest[one.label]} is above the max_size {largest[one.label]} of class {one.name!r}"
                 )
         return cls(smallest, largest)
+
+    def before_splitting(self, labels: Sequence[int]) -> SizeLimits:
+        """What may be dropped before components are split, whose parts may have any of these labels: the crumbs."""
+        least = min((self.smallest.get(label, 0) for label in labels), default=0)
+        return SizeLimits(dict.fromkeys(range(1, MAX_LABEL + 1), least) if least else {}, {})
 
     def accept(self, components: Components) -> NDArray[np.bool_]:
         """(n,): which whole components have a size that their class allows."""

@@ -89,29 +89,58 @@ def label_block(job: LabelJob, block: Block) -> BlockComponents:
     FormatError
         The values are no labels, or belong to none of the classes.
     """
-    labels = as_labels(job.labels.read(block.write), str(job.labels))
-    nothing = BlockComponents(Components.empty(scored=job.probability is not None), *[np.zeros(0, np.uint32)] * 2)
-    if not labels.any():
-        return nothing
-    mask = labels != BACKGROUND
-    for label in (IGNORE, *job.structures):
-        mask &= labels != label
-    box = bounding_box(mask)
-    if box is None:
-        return nothing
-    mask, labels = (np.ascontiguousarray(a[box.slices()]) for a in (mask, labels))
-    box = box.shift(block.write.start)
-    # Never as bool: cc3d's binary mode underestimates how many labels an odd shape can need, and raises (3x3x3, say).
-    objects = labels * mask if job.per_class else mask.view(np.uint8)
-    numbers, n = cc3d.connected_components(objects, connectivity=job.connectivity, out_dtype=np.uint32, return_N=True)
+    found = number_voxels(job, block.write)
+    if found is None:
+        return BlockComponents(Components.empty(scored=job.probability is not None), *[np.zeros(0, np.uint32)] * 2)
+    box, numbers = found.box, found.numbers
     probability = None if job.probability is None else job.probability.read(box)
-    components = measure(numbers, n, mask, labels, probability, box, job.shape)
+    components = measure(numbers, found.n, found.mask, found.labels, probability, box, job.shape)
     _check_known(components, job)
     face_index, face_component = face_voxels(numbers, box, block.write, job.shape)
     keep = job.limits.accept(components)
     keep[face_component] = True
     renumbered = np.cumsum(keep, dtype=np.uint32) - np.uint32(1)
     return BlockComponents(components.take(keep), face_index, renumbered[face_component])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Numbered:
+    """The objects in a box of voxels, numbered."""
+
+    box: Box
+    """Smallest box around them, in the volume; the arrays have its shape, (z, y, x)."""
+    labels: NDArray[np.uint8]
+    """Labels, those too that do not count."""
+    mask: NDArray[np.bool_]
+    """Which voxels count."""
+    numbers: NDArray[np.uint32]
+    """Object of each voxel, from 1; 0 for none."""
+    n: int
+    """Number of objects."""
+
+
+def number_voxels(job: LabelJob, box: Box) -> Numbered | None:
+    """Connect the voxels of a box; None where none counts.
+
+    Raises
+    ------
+    FormatError
+        The values are no labels.
+    """
+    labels = as_labels(job.labels.read(box), str(job.labels))
+    if not labels.any():
+        return None
+    mask = labels != BACKGROUND
+    for label in (IGNORE, *job.structures):
+        mask &= labels != label
+    inner = bounding_box(mask)
+    if inner is None:
+        return None
+    mask, labels = (np.ascontiguousarray(a[inner.slices()]) for a in (mask, labels))
+    # Never as bool: cc3d's binary mode underestimates how many labels an odd shape can need, and raises (3x3x3, say).
+    objects = labels * mask if job.per_class else mask.view(np.uint8)
+    numbers, n = cc3d.connected_components(objects, connectivity=job.connectivity, out_dtype=np.uint32, return_N=True)
+    return Numbered(inner.shift(box.start), labels, mask, numbers, n)
 
 
 def as_labels(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
@@ -236,6 +265,19 @@ def _measure_voxels(
         probability,
         weights is not None,
     )
+
+
+def first_voxels(found: Numbered, shape: Shape3) -> NDArray[np.int64]:
+    """(n,): smallest linear index (C order) in a volume of this shape of a voxel of each object."""
+    first = np.full(found.n, np.iinfo(np.int64).max)
+    for slab in _slabs(found.numbers.shape):
+        inside = np.flatnonzero(found.mask[slab])
+        line = np.zeros(len(inside), np.int64)
+        start = (found.box.start[0] + slab.start, *found.box.start[1:])
+        for axis, index in enumerate(np.unravel_index(inside, found.numbers[slab].shape)):
+            line = line * shape[axis] + index + start[axis]
+        np.minimum.at(first, found.numbers[slab].ravel()[inside].astype(np.int64) - 1, line)
+    return first
 
 
 def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:

@@ -53,6 +53,8 @@ class Clusters:
     """Voxels of the clusters that have any, m ≤ n of them: sizes, sums, votes … as for connected components."""
     occupied: NDArray[np.int64]
     """(m,): which cluster each of them is, ascending; nearly always all. A centre in a void may be nearest to none."""
+    group: NDArray[np.int64]
+    """(n,): which of the groups of classes that were clustered apart each centre is of, from 0."""
     members: NDArray[np.int64] | None = None
     """(v,): cluster of each clustered voxel, in C order: ``labels_``. Only where asked for."""
 
@@ -166,7 +168,8 @@ def shift_to_modes(job: ShiftJob, grid: BlockGrid, executor: Executor, name: str
     if job.members:
         line = np.concatenate([np.zeros(0, np.int64), *(pair[0] for pair in voxels)])
         members = np.concatenate([np.zeros(0, np.int64), *(pair[1] for pair in voxels)])[np.argsort(line)]
-    return Clusters(np.concatenate(centres), components, occupied, members)
+    group_of = np.repeat(np.arange(len(job.groups)), [len(modes) for modes in centres[1:]])
+    return Clusters(np.concatenate(centres), components, occupied, group_of, members)
 
 
 def _modes(
@@ -270,7 +273,7 @@ def _assign(
     """What the centres of one group get, in pieces: numbers of the centres, tables, and all voxels if wanted."""
     items = []
     for number, block in sorted(seeds.items()):
-        near = _can_be_nearest(centres, block.box)
+        near = can_be_nearest(centres, block.box)
         items.append(Assignment(number, group, block.box, near, centres[near]))
     found: list[tuple[NDArray[np.int64], Components, Voxels | None]] = []
     with Progress(f"Assigning {name}", len(items), enabled=None if progress else False) as bar:
@@ -289,7 +292,7 @@ def _assign(
     return found
 
 
-def _can_be_nearest(centres: NDArray[np.float64], box: Box) -> NDArray[np.int64]:
+def can_be_nearest(centres: NDArray[np.float64], box: Box) -> NDArray[np.int64]:
     """Numbers of the centres that can be nearest, or as good as that, to a voxel of the box."""
     low, high = np.array(box.start), np.array(box.stop) - 1
     far = np.maximum(np.abs(centres - low), np.abs(centres - high))

@@ -6,8 +6,8 @@ So the faces of about one layer of blocks are held at a time, and of a finished 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -68,6 +68,7 @@ class Merger:
 
     def __init__(self, grid: BlockGrid, connectivity: Connectivity, *, per_class: bool, scored: bool) -> None:
         self.grid = grid
+        self.connectivity: Connectivity = connectivity
         self.per_class = per_class
         self.scored = scored
         crossed = AXES_CROSSED[connectivity]
@@ -76,7 +77,7 @@ class Merger:
         self._strides = np.array([(y + 1) * (x + 1), x + 1, 1])
         self._tables: list[Components] = []
         self._total = 0
-        self._met = np.zeros(len(grid), np.uint8)
+        self._added: set[int] = set()
         self._faces: dict[int, _Faces] = {}
         self._joins = [np.zeros((0, 2), np.int64)]
 
@@ -94,13 +95,27 @@ class Merger:
                 if number in self._faces:
                     self._joins.append(self._touching(faces, self._faces[number], step))
             self._faces[block.number] = faces
-        for _, number in neighbours:
-            self._met[number] += 1
-        for number in (block.number, *(number for _, number in neighbours)):
-            if number in self._faces and self._met[number] == self._count_neighbours(number):
-                del self._faces[number]
+        self._added.add(block.number)
+        self._drop_faces([block.number, *(number for _, number in neighbours)])
         self._tables.append(part.components)
         self._total += len(part.components)
+
+    def joined(self, other: Merger) -> Merger:
+        """A new collector with the blocks of this one and of another of the same grid; both stay as they are."""
+        both = Merger(self.grid, self.connectivity, per_class=self.per_class, scored=self.scored)
+        both._tables = self._tables + other._tables
+        both._total = self._total + other._total
+        both._added = self._added | other._added
+        both._joins = self._joins + [pairs + self._total for pairs in other._joins]
+        both._faces = dict(self._faces)
+        for number, theirs in other._faces.items():
+            faces = replace(theirs, component=theirs.component + self._total)
+            for step, near in self._neighbours(self.grid[number]):
+                if near in self._faces:
+                    both._joins.append(self._touching(faces, self._faces[near], step))
+            both._faces[number] = faces
+        both._drop_faces(list(both._faces))
+        return both
 
     def finish(self) -> Components:
         """Components of the whole volume, in canonical order; all blocks must have been added."""
@@ -138,8 +153,11 @@ class Merger:
             if 0 <= z < counts[0] and 0 <= y < counts[1] and 0 <= x < counts[2]:
                 yield step, (z * counts[1] + y) * counts[2] + x
 
-    def _count_neighbours(self, number: int) -> int:
-        return sum(1 for _ in self._neighbours(self.grid[number]))
+    def _drop_faces(self, numbers: Sequence[int]) -> None:
+        """Drop those of these blocks whose neighbours are all there."""
+        for number in numbers:
+            if number in self._faces and all(near in self._added for _, near in self._neighbours(self.grid[number])):
+                del self._faces[number]
 
     def _place(self, block: Block, part: BlockComponents) -> _Faces:
         """Faces of a block in coordinates of the volume."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +19,24 @@ from deepfinder_dask.clustering.planning import plan_blocks, plan_shift_blocks
 from deepfinder_dask.clustering.settings import ClusterSettings
 from deepfinder_dask.clustering.shift_job import ShiftJob, halo_of
 from deepfinder_dask.clustering.sources import LabelMap
-from deepfinder_dask.errors import VoxelSizeError
-from deepfinder_dask.particles import ParticleClass, Particles, TomogramFacts, placeholder_classes, read_classes
+from deepfinder_dask.errors import SettingsError, VoxelSizeError
+from deepfinder_dask.particles import (
+    MAX_LABEL,
+    ParticleClass,
+    Particles,
+    TomogramFacts,
+    placeholder_classes,
+    read_classes,
+)
 from deepfinder_dask.particles.spacing import check_distance, keep_apart
 from deepfinder_dask.tomograms import VoxelSize, as_voxel_size
 
 if TYPE_CHECKING:
     from deepfinder_dask.clustering.mean_shift import Clusters
+    from deepfinder_dask.clustering.splitting import Parts
+
+INSTANCE = "instance"
+"""Column of the table that ties a particle to its voxels in the instance map."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +49,14 @@ class Found:
     """(n, 3): where they are, (z, y, x) in voxels."""
     pieces: Pieces | None = None
     """Of what the components were put together; None for mean-shift."""
+    parts: tuple[Parts, ...] = ()
+    """Components that were split, in order of component."""
     clusters: Clusters | None = None
     """The clusters, dropped ones too; None for connected components."""
 
     def take(self, keep: NDArray[np.bool_]) -> Found:
         """Particles for which ``keep``, (n,), is True, in the same order."""
-        return Found(self.components.take(keep), self.positions[keep], self.pieces, self.clusters)
+        return replace(self, components=self.components.take(keep), positions=self.positions[keep])
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,11 @@ class Request:
         return cls(source, settings, voxel_size, classes)
 
     @property
+    def tomogram(self) -> str:
+        """Name of the tomogram."""
+        return self.settings.tomogram or self.source.name
+
+    @property
     def facts(self) -> TomogramFacts:
         """Voxel size and shape."""
         return TomogramFacts(self.voxel_size, self.source.shape)
@@ -116,7 +135,11 @@ class Request:
         return SizeLimits.of(self.particles, self.settings.min_size, self.settings.max_size)
 
     def label_job(self) -> LabelJob:
-        """Connected components of the label map."""
+        """Connected components of the label map; to be split, only crumbs are dropped before."""
+        limits, particles = self.limits, self.particles
+        if self.settings.split:
+            every = range(1, MAX_LABEL + 1) if particles is None else [one.label for one in particles]
+            limits = limits.before_splitting(every)
         return LabelJob(
             labels=self.source.labels,
             probability=self.source.probability,
@@ -124,14 +147,38 @@ class Request:
             connectivity=self.settings.connectivity or 6,
             per_class=self.settings.per_class,
             structures=self.structures,
-            particles=None if self.particles is None else tuple(one.label for one in self.particles),
-            limits=self.limits,
+            particles=None if particles is None else tuple(one.label for one in particles),
+            limits=limits,
         )
 
     def label_grid(self) -> BlockGrid:
         """Blocks for connected components (a SettingsError where none fits the memory)."""
         source, settings = self.source, self.settings
         return plan_blocks(source.shape, source.unit, source.itemsize, block=settings.block, memory=settings.memory)
+
+    def split_distances(self) -> NDArray[np.float64]:
+        """(255,) float64: least distance in voxels of two particles that touch, by label of the component.
+
+        Raises
+        ------
+        SettingsError
+            None is given, and a class has no radius.
+        """
+        given = self.settings.split_distance
+        if given is not None:
+            return np.full(MAX_LABEL + 1, float(given))
+        unknown = "the labels" if not self.particles else ""
+        unknown = next((f"class {one.name!r}" for one in self.particles or () if one.radius is None), unknown)
+        if unknown:
+            raise SettingsError(
+                f"particles that touch are split where their centres are a radius apart, and {unknown} of "
+                f"{self.source.path} have none: give --split-distance VOXELS, or radii in a file of classes (--classes)"
+            )
+        distances = np.ones(MAX_LABEL + 1)
+        side = prod(self.voxel_size) ** (1 / 3)
+        for one in self.particles or ():
+            distances[one.label] = max(1.0, (one.radius or 0.0) / side)
+        return distances
 
     def shift_job(self) -> ShiftJob:
         """Mean-shift of the label map (a SettingsError where a bandwidth is missing)."""
@@ -152,16 +199,20 @@ class Request:
         """The particles as a table; classes that nothing names are called ``class_1`` and so on."""
         components, classes = found.components, self.particles
         mode = self.settings.method == "mean-shift" and self.settings.position == "mode"
-        measures = measure_particles(components, self.source.shape, self.voxel_size, centroid=mode)
+        extra: dict[str, NDArray[Any]] = {}
+        if self.settings.instances:
+            extra[INSTANCE] = np.arange(1, len(components) + 1)
+        if self.settings.measures:
+            extra |= measure_particles(components, self.source.shape, self.voxel_size, centroid=mode)
         return Particles.from_voxels(
             found.positions,
-            tomogram=self.settings.tomogram or self.source.name,
+            tomogram=self.tomogram,
             facts=self.facts,
             labels=components.labels,
             classes=placeholder_classes(components.vote_label.tolist()) if classes is None else classes,
             scores=components.scores,
             sizes=components.sizes,
-            extra=measures if self.settings.measures else None,
+            extra=extra,
         )
 
     def spaced(self, found: Found) -> Found:

@@ -27,8 +27,8 @@ class ClusterSettings:
 
     By default voxels are clustered by mean-shift, the method of the paper (Moebel et al. 2021, Methods), with a
     bandwidth from the radii of the classes; where these are unknown and no bandwidth is given, particles are connected
-    components, and a :class:`~deepfinder_dask.clustering.ClusterWarning` says so. Asking for a connectivity asks for
-    components.
+    components, and a :class:`~deepfinder_dask.clustering.ClusterWarning` says so. Asking for a connectivity, or to
+    split, asks for components.
 
     Connectivity is 6 by default, as in ``scipy.ndimage.label``: particles that merely touch at an edge or a corner
     stay apart, and molecules in a crowded cell touch often. The crumbs that this may leave at a frayed border are
@@ -43,7 +43,7 @@ class ClusterSettings:
     method: Method | None = None
     """How voxels are grouped: mean-shift, which also parts particles that touch and needs a bandwidth about their
     radius, or components, the connected components of the label map; by default mean-shift, but components where
-    neither a bandwidth nor the radii of the classes are known, or where a connectivity is asked for."""
+    neither a bandwidth nor the radii of the classes are known, or where connectivity or split is given."""
     bandwidth: float | None = None
     """Mean-shift: radius of the ball whose voxels are averaged, in voxels; by default from the radii of the classes."""
     bandwidth_angstrom: float | None = None
@@ -56,6 +56,11 @@ class ClusterSettings:
     per_class: bool = False
     """Connect, or cluster, voxels of the same class only; otherwise all particle classes are pooled and a vote names
     the class (mean-shift without a bandwidth does so only where the radii of the classes agree within 1.5 times)."""
+    split: bool = False
+    """Components: part particles that touch, by a watershed of each component's depth and probability; two of them are
+    told apart where their centres are a radius of their class apart, or the split distance. Asks for components."""
+    split_distance: float | None = None
+    """Least distance of the centres of two particles that touch, in voxels, 1 or more; by default the class radius."""
     min_size: int | dict[str, int] | None = None
     """Drop particles of fewer voxels: one number for all classes, or by class, as in ring=50,rod=20; by default each
     class has its own minimum, or none."""
@@ -71,6 +76,9 @@ class ClusterSettings:
     and the centroid of its voxels where its position is a mode."""
     classes: str | None = None
     """TOML file of classes, for label maps that do not say what their labels mean, or to overrule what they say."""
+    instances: str | None = None
+    """Also write the instance map, an OME-Zarr label image whose values are the particles' rows plus 1 (the column
+    instance of the table): a path, or auto for SEG.zarr/instances."""
     tomogram: str | None = None
     """Name of the tomogram in the table; by default the one in the segmentation, or the name of the file."""
     voxel_size: float | tuple[float, float, float] | None = None
@@ -94,6 +102,7 @@ class ClusterSettings:
         if self.position not in get_args(Position):
             raise SettingsError(f"expected position mode or centroid, got {self.position!r}")
         self._check_bandwidth()
+        self._check_split()
         for name in ("min_size", "max_size"):
             self._check_sizes(name, getattr(self, name))
         if self.min_distance is not None:
@@ -127,3 +136,15 @@ class ClusterSettings:
                 )
         if isinstance(value, Mapping):
             object.__setattr__(self, name, dict(value))
+
+    def _check_split(self) -> None:
+        distance = self.split_distance
+        shift = self.method == "mean-shift" or self.bandwidth is not None or self.bandwidth_angstrom is not None
+        if self.split and shift:
+            raise SettingsError("split belongs to components, found mean-shift, which parts what touches: choose one")
+        if distance is None:
+            return
+        if isinstance(distance, bool) or not isinstance(distance, int | float) or not 1 <= distance < float("inf"):
+            raise SettingsError(f"split_distance is a number of voxels, 1 or more, got {distance!r}")
+        if not self.split:
+            raise SettingsError("split_distance says how to split: give --split too")

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from deepfinder_dask.blocks import Shape3, triple
+from deepfinder_dask.blocks import Box, Shape3, triple
 from deepfinder_dask.clustering.labelling import Source
-from deepfinder_dask.errors import FormatError, GeometryError, InputError
+from deepfinder_dask.errors import FormatError, GeometryError, InputError, SettingsError
 from deepfinder_dask.particles import ParticleClass, classes_from_dicts
+from deepfinder_dask.segmentation.store import LazySegmentation, Segmentation
 from deepfinder_dask.tomograms import Image, Volume, VoxelSize, open_image, read_attributes
 from deepfinder_dask.tomograms.boxes import ArraySource, FileSource
 from deepfinder_dask.tomograms.location import AnyPath, base_name, is_remote, is_zarr, normalise
@@ -44,13 +46,36 @@ class LabelMap:
     """Å per voxel, (z, y, x); None where unknown."""
     classes: tuple[ParticleClass, ...] | None
     """What the labels mean; None where unknown."""
-    probability: Volume | None
+    probability: Source | None
     """Probability of each voxel's label, (z, y, x) uint8, 255 is 1; None where there is none."""
 
     @property
     def shape(self) -> Shape3:
         """Extent in voxels, (z, y, x)."""
         return triple(self.labels.shape)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of a label map or probability volume, in memory; empty, it only says the shape of the volume."""
+
+    shape: Shape3
+    """Extent of the volume in voxels, (z, y, x)."""
+    values: NDArray[Any] | None = None
+    """The part, (z, y, x)."""
+    start: Shape3 = (0, 0, 0)
+    """Where it begins in the volume."""
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Values of a box of voxels inside the part, (z, y, x)."""
+        extent = (0, 0, 0) if self.values is None else triple(self.values.shape)
+        part = Box.whole(extent).shift(self.start)
+        if self.values is None or not part.contains(box):
+            raise GeometryError(f"expected a box inside {part.start} to {part.stop}, got {box.start} to {box.stop}")
+        return np.asarray(self.values[box.within(part).slices()])
+
+    def __str__(self) -> str:
+        return "the label map"
 
 
 def array_sources(labels: Any, probability: Any) -> tuple[ArraySource, ArraySource | None]:
@@ -70,6 +95,55 @@ def array_sources(labels: Any, probability: Any) -> tuple[ArraySource, ArraySour
             f"expected probabilities as uint8 of shape {source.shape}, got {weights.array.dtype} of {weights.shape}"
         )
     return source, weights
+
+
+@contextmanager
+def opened(source: Any, probability: Any, scratch: Path) -> Iterator[LabelMap]:
+    """What is to be clustered, of any kind; reads metadata only, and computes nothing.
+
+    Parameters
+    ----------
+    source : str, path, LabelMap, Segmentation, LazySegmentation or array
+        As for :func:`~deepfinder_dask.cluster`.
+    probability : (z, y, x) uint8 array, optional
+        Beside an array of labels only.
+    scratch : Path
+        Folder for the temporary copy of a gzip or bzip2 file.
+
+    Raises
+    ------
+    SettingsError
+        Probabilities are given for what is no array.
+    FormatError, GeometryError
+        As :func:`open_label_map` and :func:`array_sources`.
+    """
+    if probability is not None and not hasattr(source, "dtype"):
+        raise SettingsError("probabilities are given beside an array of labels only: a segmentation has its own")
+    if isinstance(source, LabelMap):
+        yield source
+    elif isinstance(source, LazySegmentation):
+        known = (source.tomogram, source.voxel_size, source.classes)
+        yield _array_label_map(source.labels, source.probability, *known)
+    elif hasattr(source, "dtype"):
+        yield _array_label_map(source, probability, "tomogram", None, None)
+    else:
+        path = source.path if isinstance(source, Segmentation) else source
+        with open_label_map(path, scratch) as label_map:
+            yield label_map
+
+
+def _array_label_map(
+    labels: Any,
+    probability: Any,
+    name: str,
+    voxel_size: VoxelSize | None,
+    classes: tuple[ParticleClass, ...] | None,
+) -> LabelMap:
+    values, weights = array_sources(labels, probability)
+    shape = triple(values.shape)
+    unit = triple(getattr(labels, "chunksize", (64, 64, 64)))
+    unit = triple(min(u, n) for u, n in zip(unit, shape, strict=True))
+    return LabelMap(str(values), values, unit, labels.dtype.itemsize, name, voxel_size, classes, weights)
 
 
 @contextmanager

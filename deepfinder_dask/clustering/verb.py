@@ -5,35 +5,74 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from numpy.typing import NDArray
 
 from deepfinder_dask.blocks import Shape3, triple
 from deepfinder_dask.clustering.components import Components, SizeLimits
 from deepfinder_dask.clustering.finding import find, label_blocks
+from deepfinder_dask.clustering.instances import painted, place_of
 from deepfinder_dask.clustering.labelling import LabelJob
 from deepfinder_dask.clustering.planning import plan_blocks
 from deepfinder_dask.clustering.request import Request
 from deepfinder_dask.clustering.settings import ClusterSettings, Connectivity
-from deepfinder_dask.clustering.sources import array_sources, open_label_map
+from deepfinder_dask.clustering.sources import LabelMap, array_sources, opened
 from deepfinder_dask.errors import SettingsError
 from deepfinder_dask.execution import Executor, SerialExecutor, open_executor, options_to_settings
 from deepfinder_dask.particles import Particles
 from deepfinder_dask.particles.files import refuse_existing
 from deepfinder_dask.tomograms.location import AnyPath, is_remote
 
+if TYPE_CHECKING:
+    import dask.array
+    from dask.delayed import Delayed
+
+    from deepfinder_dask.segmentation import LazySegmentation, Segmentation
+
+    LabelSource = AnyPath | LabelMap | Segmentation | LazySegmentation | dask.array.Array | NDArray[Any]
+
 OTHER_FORMATS = (".csv", ".xml", ".star", ".json", ".ndjson", ".tbl", ".mod", ".txt", ".zarr", ".mrc")
 """Endings of outputs that cannot be meant to hold Parquet."""
 
 
+@overload
 def cluster(
-    segmentation: AnyPath,
+    segmentation: LabelSource,
     output: AnyPath | None = None,
     settings: ClusterSettings | None = None,
     *,
+    probability: Any = None,
+    compute: Literal[True] = True,
     executor: Executor | None = None,
     progress: bool = True,
     **options: Any,
-) -> Particles:
+) -> Particles: ...
+
+
+@overload
+def cluster(
+    segmentation: LabelSource,
+    output: None = None,
+    settings: ClusterSettings | None = None,
+    *,
+    probability: Any = None,
+    compute: Literal[False],
+    **options: Any,
+) -> Delayed: ...
+
+
+def cluster(
+    segmentation: LabelSource,
+    output: AnyPath | None = None,
+    settings: ClusterSettings | None = None,
+    *,
+    probability: Any = None,
+    compute: bool = True,
+    executor: Executor | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Particles | Delayed:
     """Find the particles of a label map: its mean-shift clusters or connected components, exact for any blocks.
 
     A particle's position is the centre of its cluster (the mode), index times voxel size, or the centroid of the
@@ -47,13 +86,19 @@ def cluster(
 
     Parameters
     ----------
-    segmentation : str or path
+    segmentation : str, path, Segmentation, LazySegmentation, LabelMap or array
         A segmentation, any OME-Zarr image or plain Zarr array of labels (local or a URL), or an MRC, TIFF or HDF5 file
-        of labels. Labels are whole numbers from 0 to 255, of any type.
+        of labels; or an array of labels (z, y, x), NumPy, Dask or anything with a shape, a dtype and slices, whose
+        voxel size must be given. Labels are whole numbers from 0 to 255, of any type.
     output : str or path, optional
         Parquet file to write.
     settings : ClusterSettings, optional
         How; default the defaults.
+    probability : (z, y, x) uint8 array, optional
+        Probability of each voxel's label, 255 is 1: beside an array of labels only.
+    compute : bool
+        False computes nothing, and returns a ``dask.delayed.Delayed`` of the particles
+        (:func:`~deepfinder_dask.clustering.cluster_lazily`).
     executor : Executor, optional
         Where block tasks run; by default as the settings say.
     progress : bool
@@ -65,6 +110,7 @@ def cluster(
     -------
     Particles
         One row per particle; its classes are those of kind ``particle``, named ``class_1`` … where nothing names them.
+        A ``dask.delayed.Delayed`` of them for ``compute=False``.
 
     Raises
     ------
@@ -86,17 +132,27 @@ def cluster(
     ClusterWarning
         Nothing asks for a method and no bandwidth is known: components are found instead of mean-shift clusters.
     """
+    if not compute:
+        from deepfinder_dask.clustering.lazy import cluster_lazily
+
+        if output is not None:
+            raise SettingsError("compute=False writes nothing: leave out the output")
+        return cluster_lazily(segmentation, settings, probability=probability, **options)
     chosen = options_to_settings(ClusterSettings, settings, options)
     target = _checked_output(output, chosen.overwrite)
-    with open_label_map(segmentation, Path.cwd() if target is None else target.absolute().parent) as source:
+    scratch = Path.cwd() if target is None else target.absolute().parent
+    with opened(segmentation, probability, scratch) as source:
         request = Request.of(source, chosen)
         limits = request.limits
+        place = place_of(request)
         with nullcontext(executor) if executor else open_executor(chosen.workers, chosen.scheduler) as where:
             found = find(request, where, progress=progress)
-        found = request.spaced(found.take(limits.accept(found.components)))
-        particles = request.table(found)
-    if target is not None:
-        particles.write(target)
+            found = request.spaced(found.take(limits.accept(found.components)))
+            particles = request.table(found)
+            # The map is declared complete when the table is there: neither is taken for the other run's.
+            with painted(place, request, found, particles, where, progress=progress) if place else nullcontext():
+                if target is not None:
+                    particles.write(target)
     return particles
 
 

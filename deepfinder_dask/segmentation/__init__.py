@@ -15,14 +15,14 @@ from deepfinder_dask.segmentation.settings import SegmentSettings
 if TYPE_CHECKING:
     from deepfinder_dask.segmentation.block import normalise
     from deepfinder_dask.segmentation.forecasting import Forecast, forecast
-    from deepfinder_dask.segmentation.lazy import LazySegmentation, segment_lazily
-    from deepfinder_dask.segmentation.store import Segmentation
+    from deepfinder_dask.segmentation.lazy import segment_lazily
+    from deepfinder_dask.segmentation.store import LazySegmentation, Segmentation
     from deepfinder_dask.segmentation.verb import segment
     from deepfinder_dask.segmentation.verification import verify
 
 _HOMES = {
     "Forecast": "forecasting",
-    "LazySegmentation": "lazy",
+    "LazySegmentation": "store",
     "Segmentation": "store",
     "forecast": "forecasting",
     "normalise": "block",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +15,8 @@ from deepfinder_dask.networks import Weights, load_weights
 from deepfinder_dask.segmentation.block import Classifier
 from deepfinder_dask.segmentation.job import settle
 from deepfinder_dask.segmentation.settings import SegmentSettings
+from deepfinder_dask.segmentation.store import LazySegmentation
 from deepfinder_dask.tomograms import Tomogram
-
-if TYPE_CHECKING:
-    import dask.array
-
-
-@dataclass(frozen=True)
-class LazySegmentation:
-    """Lazy arrays whose chunks are the blocks; those computed together compute every block once."""
-
-    labels: dask.array.Array
-    """(z, y, x) uint8, 0 is background."""
-    probability: dask.array.Array
-    """Pseudo-probability of the winning class, (z, y, x) uint8, 255 is 1."""
-    scores: dask.array.Array | None
-    """Pseudo-probabilities, (class, z, y, x) float16 or uint8; None unless asked for."""
 
 
 def segment_lazily(
@@ -96,6 +81,9 @@ def segment_lazily(
         labels=part("labels", "uint8"),
         probability=part("probability", "uint8"),
         scores=part("scores", settings.score_type, (classes,)) if settings.scores else None,
+        tomogram=tomogram.name,
+        voxel_size=tomogram.voxel_size,
+        classes=weights.classes,
     )
 
 

@@ -91,6 +91,24 @@ class Segmentation:
 
 
 @dataclass(frozen=True)
+class LazySegmentation:
+    """Lazy arrays whose chunks are the blocks; those computed together compute every block once."""
+
+    labels: dask.array.Array
+    """(z, y, x) uint8, 0 is background."""
+    probability: dask.array.Array
+    """Pseudo-probability of the winning class, (z, y, x) uint8, 255 is 1."""
+    scores: dask.array.Array | None
+    """Pseudo-probabilities, (class, z, y, x) float16 or uint8; None unless asked for."""
+    tomogram: str
+    """Name of the tomogram."""
+    voxel_size: VoxelSize
+    """Å per voxel, (z, y, x)."""
+    classes: tuple[ParticleClass, ...]
+    """Meaning of the labels."""
+
+
+@dataclass(frozen=True)
 class Outputs:
     """The volumes that block tasks write."""
 
