@@ -27,7 +27,7 @@ from deepfinder_dask.clustering.sources import ArraySource, Chunk, opened
 from deepfinder_dask.errors import SettingsError
 from deepfinder_dask.execution import SerialExecutor, options_to_settings
 from deepfinder_dask.particles import Particles
-from deepfinder_dask.tomograms.location import is_remote
+from deepfinder_dask.tomograms.location import is_remote, normalise
 from deepfinder_dask.tomograms.sources.compressed import compression_of
 
 if TYPE_CHECKING:
@@ -68,8 +68,10 @@ def cluster_lazily(
     chosen = options_to_settings(ClusterSettings, settings, options)
     if chosen.instances is not None:
         raise SettingsError("compute=False writes nothing: leave out the instance map, or compute")
-    if isinstance(segmentation, str | Path) and not is_remote(segmentation) and compression_of(str(segmentation)):
-        raise SettingsError(f"a lazy label map is read where it is: unpack {segmentation} first")
+    if isinstance(segmentation, str | Path) and not is_remote(segmentation):
+        file = Path(normalise(segmentation))
+        if file.is_file() and compression_of(str(file)):
+            raise SettingsError(f"a lazy label map is read where it is: unpack {file} first")
     with opened(segmentation, probability, Path.cwd()) as source:
         request = Request.of(source, chosen)
     if request.settings.method == "mean-shift":

@@ -30,7 +30,7 @@ from deepfinder_dask.errors import (
     VoxelSizeError,
 )
 from deepfinder_dask.particles import ParticleClass, Particles, classes_to_dicts, write_classes
-from deepfinder_dask.tomograms import create_group, create_image, finish_group, finish_image
+from deepfinder_dask.tomograms import create_group, create_image, finish_group, finish_image, open_image
 
 VOXEL = (10.0, 11.0, 12.0)
 CLASSES = (
@@ -247,7 +247,8 @@ def test_real_membranes_come_out_as_scipy_labels_them(data_dir, tmp_path):
         assert len(names) == 3
         for name in names:
             path = archive.extract(name, tmp_path)
-            found = cluster(path, voxel_size=13.68, block=(128, 256, 256), connectivity=26)
+            options = {"voxel_size": 13.68, "block": (128, 256, 256), "connectivity": 26}
+            found = cluster(path, instances=str(tmp_path / "instances.zarr"), overwrite=True, **options)
             with open_label_map(path, tmp_path) as source:
                 labels = source.labels.read(Box.whole(source.shape))
             start = [int(np.flatnonzero(labels.any(axis=axes))[0]) for axes in [(1, 2), (0, 2), (0, 1)]]
@@ -261,6 +262,14 @@ def test_real_membranes_come_out_as_scipy_labels_them(data_dir, tmp_path):
             for axis, index, first in zip("zyx", voxels, start, strict=True):
                 total = np.bincount(owner, weights=index + first)[1:]  # exact: far below 2**53
                 np.testing.assert_array_equal(found.table[axis], total / sizes * 13.68)
+            painted = open_image(str(tmp_path / "instances.zarr")).levels[0]
+            for z in range(0, painted.shape[0], 32):  # every voxel, band by band
+                band = painted.read(Box((z, 0, 0), (min(z + 32, painted.shape[0]), *painted.shape[1:])))
+                expected = np.zeros(band.shape, np.uint32)
+                part = numbers[max(0, z - start[0]) : max(0, z + len(band) - start[0])]
+                if len(part):
+                    expected[len(band) - len(part) :, start[1] :, start[2] :] = part
+                np.testing.assert_array_equal(band, expected)
             del labels, numbers, voxels, owner
             (tmp_path / name).unlink()
 

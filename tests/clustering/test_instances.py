@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from deepfinder_dask.blocks import BlockGrid, Box, triple
-from deepfinder_dask.clustering import cluster, find_clusters, instances, painting
+from deepfinder_dask.campaigns.settings import LocateSettings
+from deepfinder_dask.cli import main
+from deepfinder_dask.clustering import ClusterSettings, cluster, find_clusters, instances, painting
 from deepfinder_dask.errors import FormatError, OutputExistsError, SettingsError, StorageError
 from deepfinder_dask.particles import ParticleClass, Particles, classes_to_dicts, write_classes
 from deepfinder_dask.tomograms import create_group, create_image, finish_group, finish_image, open_image
@@ -209,7 +211,7 @@ def test_half_of_one_never_looks_whole(segmentation, tmp_path, monkeypatch):
 def test_where_it_may_go(segmentation, labels, tmp_path):
     zarr.save_array(tmp_path / "plain.zarr", labels)
     with pytest.raises(SettingsError, match=r"plain.zarr is none: give a path"):
-        cluster(tmp_path / "plain.zarr", instances="auto", voxel_size=10.0)
+        cluster(tmp_path / "plain.zarr", instances="auto", voxel_size=10.0, connectivity=6)
     for place in (segmentation, f"{segmentation}/labels", f"{segmentation}/mine", str(tmp_path)):
         with pytest.raises(SettingsError, match="lie in, or replace, the label map"):
             cluster(segmentation, instances=place, overwrite=True)
@@ -235,3 +237,23 @@ def test_a_block_is_whole_shards(shape, core):
     chunk, shard = instances._layout(BlockGrid(shape, core))
     for n, c, size, unit in zip(shape, core, shard, chunk, strict=True):
         assert c == n or (c % size == 0 and size % unit == 0)
+
+
+def test_the_command_writes_both(segmentation, tmp_path, capsys):
+    output = tmp_path / "found.parquet"
+    words = ["cluster", segmentation, "-o", str(output), "--instances", "auto", "--split", "--split-distance", "3"]
+    assert main(words) == 0, capsys.readouterr().err
+    assert "found" in capsys.readouterr().out
+    table = Particles.read(output).table
+    values = painted(f"{segmentation}/instances")
+    assert np.bincount(values.ravel())[1:].tolist() == table["size_voxels"].tolist()
+    assert table["instance"].tolist() == list(range(1, len(table) + 1))
+    assert len(table) > numbered(painted(f"{segmentation}/labels")).max()  # some were split
+    assert main(words) == 2
+    assert "already" in capsys.readouterr().err
+
+
+def test_locate_leaves_it_in_its_folder():
+    assert LocateSettings(instances="auto").part(ClusterSettings).instances == "auto"
+    with pytest.raises(SettingsError, match="give --instances auto"):
+        LocateSettings(instances="elsewhere.zarr")
