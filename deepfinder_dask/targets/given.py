@@ -1,4 +1,4 @@
-"""Volumes that are given: label maps to merge, and the mask of what was annotated; Zarr stores and files."""
+"""Label maps that are given to be merged: Zarr stores and files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from deepfinder_dask.errors import FormatError, GeometryError, VoxelSizeError
 from deepfinder_dask.particles import IGNORE
 from deepfinder_dask.targets.recipes import LabelFile
 from deepfinder_dask.tomograms import Tomogram, VoxelSize, open_image
+from deepfinder_dask.tomograms.boxes import BoxSource, FileSource
 from deepfinder_dask.tomograms.location import is_remote, is_zarr, normalise
 from deepfinder_dask.tomograms.opening import check_finished
 from deepfinder_dask.tomograms.sources import open_source
@@ -25,45 +25,11 @@ TOLERANCE = 0.01
 """Part by which the voxel sizes of a tomogram and of a volume given for it may differ."""
 
 
-class Source(Protocol):
-    """A volume of which boxes can be read, here and in other processes."""
-
-    def read(self, box: Box) -> NDArray[Any]:
-        """Values of a box of voxels, (z, y, x)."""
-        ...
-
-
-@dataclass(frozen=True)
-class FileSource:
-    """A volume in a file, opened anew for each box, wherever that is."""
-
-    path: str
-    """The file, unpacked."""
-
-    def read(self, box: Box) -> NDArray[Any]:
-        """Values of a box of voxels, (z, y, x)."""
-        z, y, x = zip(box.start, box.stop, strict=True)
-        with open_source(self.path, Path(self.path).parent) as source:
-            return np.ascontiguousarray(source.read(z, y)[:, :, slice(*x)])
-
-
-@dataclass(frozen=True)
-class GivenMask:
-    """What was annotated: voxels other than 0."""
-
-    source: Source
-    """The values."""
-
-    def read(self, box: Box) -> NDArray[np.bool_]:
-        """Whether voxels of a box were annotated, (z, y, x)."""
-        return np.asarray(self.source.read(box) != 0, dtype=np.bool_)
-
-
 @dataclass(frozen=True)
 class GivenLabels:
     """A label map to merge."""
 
-    source: Source
+    source: BoxSource
     """The values."""
     name: str
     """The file or store, for messages."""
@@ -129,59 +95,52 @@ def open_labels(
     FormatError, GeometryError, VoxelSizeError
         There is none, or it is not of this tomogram.
     """
-    with _open(file.path, tomogram, "label map", scratch) as source:
+    with _open(file.path, tomogram, scratch) as source:
         yield GivenLabels(source, file.path, file.label, file.value, known)
 
 
 @contextmanager
-def open_mask(path: str, tomogram: Tomogram, scratch: Path | None) -> Iterator[GivenMask]:
-    """Open the mask of what was annotated in a tomogram, as :func:`open_labels`."""
-    with _open(path, tomogram, "mask", scratch) as source:
-        yield GivenMask(source)
-
-
-@contextmanager
-def _open(path: str, tomogram: Tomogram, what: str, scratch: Path | None) -> Iterator[Source]:
+def _open(path: str, tomogram: Tomogram, scratch: Path | None) -> Iterator[BoxSource]:
     location = normalise(path)
     if is_zarr(location):
         check_finished(location)
         inner = next((f"{location}/{key}" for key in ("labels",) if is_zarr(f"{location}/{key}")), location)
         image = open_image(inner)
-        _check(what, path, image.levels[0].shape, image.voxel_size, tomogram)
+        _check(path, image.levels[0].shape, image.voxel_size, tomogram)
         yield image.levels[0]
         return
     if is_remote(location):
         raise FormatError(f"expected a Zarr store at {location}, found none: files of other formats must be local")
     if not Path(location).is_file():
-        raise FormatError(f"no such {what}: {location}")
+        raise FormatError(f"no such label map: {location}")
     if compression_of(location):
         if scratch is None:
-            raise FormatError(f"a {what} that is read later must not be compressed: unpack {path}")
+            raise FormatError(f"a label map that is read later must not be compressed: unpack {path}")
         with expanded(location, scratch) as copy:
-            yield _file(copy, path, what, tomogram)
+            yield _file(copy, path, tomogram)
         return
-    yield _file(location, path, what, tomogram)
+    yield _file(location, path, tomogram)
 
 
-def _file(location: str, name: str, what: str, tomogram: Tomogram) -> FileSource:
+def _file(location: str, name: str, tomogram: Tomogram) -> FileSource:
     try:
         with open_source(location, Path(location).parent) as source:
             shape, size = source.shape, source.voxel_size
     except FormatError as error:
         raise FormatError(str(error).replace(location, name)) from error
-    _check(what, name, shape, size, tomogram)
-    return FileSource(location)
+    _check(name, shape, size, tomogram)
+    return FileSource(location, name, tuple(shape))
 
 
-def _check(what: str, path: str, shape: tuple[int, ...], size: VoxelSize | None, tomogram: Tomogram) -> None:
+def _check(path: str, shape: tuple[int, ...], size: VoxelSize | None, tomogram: Tomogram) -> None:
     """Refuse what is not of this tomogram."""
     if tuple(shape) != tomogram.shape:
         raise GeometryError(
-            f"{what} and tomogram must have one shape: {path} has {tuple(shape)}, {tomogram.path} {tomogram.shape} "
+            f"label map and tomogram must have one shape: {path} has {tuple(shape)}, {tomogram.path} {tomogram.shape} "
             "(z, y, x)"
         )
     if size is not None and any(abs(a - b) > TOLERANCE * b for a, b in zip(size, tomogram.voxel_size, strict=True)):
         raise VoxelSizeError(
-            f"{what} and tomogram must have one voxel size: {path} has {list(size)} Å, {tomogram.path} "
+            f"label map and tomogram must have one voxel size: {path} has {list(size)} Å, {tomogram.path} "
             f"{list(tomogram.voxel_size)} (z, y, x)"
         )

@@ -14,7 +14,7 @@ import numpy as np
 from deepfinder_dask.blocks import BlockGrid, Shape3
 from deepfinder_dask.errors import GeometryError, InputError, SettingsError
 from deepfinder_dask.particles import ParticleClass, Particles, read_particles
-from deepfinder_dask.targets.given import TOLERANCE, GivenLabels, open_labels, open_mask
+from deepfinder_dask.targets.given import TOLERANCE, GivenLabels, open_labels
 from deepfinder_dask.targets.objects import Objects, as_the_original, objects_of, rows_outside, touching
 from deepfinder_dask.targets.painting import Canvas, Task, halo_of
 from deepfinder_dask.targets.planning import plan_blocks
@@ -22,6 +22,7 @@ from deepfinder_dask.targets.recipes import Recipe, recipe_of
 from deepfinder_dask.targets.settings import TargetSettings
 from deepfinder_dask.targets.shapes import Shape, read_shape
 from deepfinder_dask.tomograms import Tomogram
+from deepfinder_dask.tomograms.regions import Region
 
 
 class TargetWarning(UserWarning):
@@ -85,7 +86,7 @@ def settled(
         known = tuple(one.label for one in recipe.classes)
         given = tuple(stack.enter_context(open_labels(one, tomogram, known, scratch)) for one in recipe.labels)
         masks = () if settings.mask is None else (settings.mask.replace("{tomogram}", name),)
-        mask = stack.enter_context(open_mask(masks[0], tomogram, scratch)) if masks else None
+        mask = Region.open(masks[0], shape=tomogram.shape) if masks else None
         annotated = _annotated(recipe, here, given, settings, table)
         shapes = _shapes(recipe, here, tomogram, settings)
         objects = _objects(recipe, here, tomogram, shapes, settings)

@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 
 from deepfinder_dask.blocks import Block, Box, triple
 from deepfinder_dask.particles import IGNORE
-from deepfinder_dask.targets.given import GivenLabels, GivenMask
+from deepfinder_dask.targets.given import GivenLabels
 from deepfinder_dask.targets.kernels import as_floats, as_ints, visit_shape, visit_sphere
 from deepfinder_dask.targets.objects import SPHERE, Objects
 from deepfinder_dask.targets.shapes import Shape
 from deepfinder_dask.tomograms import Volume, VoxelSize
+from deepfinder_dask.tomograms.regions import Region
 
 LABELS = 256
 """Values of a label map."""
@@ -41,7 +42,7 @@ class Canvas:
     """Shapes that particles are drawn from."""
     given: tuple[GivenLabels, ...]
     """Label maps to merge."""
-    mask: GivenMask | None
+    mask: Region | None
     """What was annotated; None for everything."""
     shell: float | None
     """Background voxels up to this far from a particle's, in Å, are ignored."""

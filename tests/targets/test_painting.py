@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -12,26 +12,18 @@ from hypothesis import strategies as st
 
 from deepfinder_dask.blocks import BlockGrid
 from deepfinder_dask.particles import ParticleClass
-from deepfinder_dask.targets.given import GivenLabels, GivenMask
+from deepfinder_dask.targets.given import GivenLabels
 from deepfinder_dask.targets.objects import Objects, as_the_original, objects_of, touching
 from deepfinder_dask.targets.painting import Canvas, Task, halo_of, paint
 from deepfinder_dask.targets.shapes import Shape
+from deepfinder_dask.tomograms.boxes import ArraySource
+from deepfinder_dask.tomograms.regions import Region
 
 CLASSES = {
     "small": ParticleClass("small", 1, radius=25.0),
     "large": ParticleClass("large", 2, radius=60.0),
     "odd": ParticleClass("odd", 7, radius=30.0),
 }
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """Values that are read box by box."""
-
-    values: np.ndarray
-
-    def read(self, box):
-        return self.values[box.slices()]
 
 
 def wedge(voxel_size=(7.0, 9.0, 11.0)) -> Shape:
@@ -59,10 +51,10 @@ def scenes(draw):
     if draw(st.booleans()) and len(set(voxel_size)) == 1:
         objects = as_the_original(objects, (wedge(),), voxel_size)
     maps = tuple(
-        GivenLabels(InMemory(rng.choice([0, 0, 0, 2, 5, 255], shape).astype(np.uint8)), "map", None, None, (2, 5))
+        GivenLabels(ArraySource(rng.choice([0, 0, 0, 2, 5, 255], shape).astype(np.uint8)), "map", None, None, (2, 5))
         for _ in range(draw(st.integers(0, 2)))
     )
-    mask = GivenMask(InMemory(rng.random(shape) < 0.8)) if draw(st.booleans()) else None
+    mask = Region.of(rng.random(shape) < 0.8) if draw(st.booleans()) else None
     shell = draw(st.sampled_from([None, 10.0, 27.36, 41.0]))
     kept = draw(st.sampled_from([(1, 2, 5, 7), (1, 5), ()]))
     canvas = Canvas(voxel_size, (wedge(),), maps, mask, shell, kept)
@@ -168,7 +160,7 @@ def test_given_maps_lie_below_particles_and_the_smallest_label_counts() -> None:
     first, second = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
     first[:, 0], second[:, :2] = 9, 4
     second[:, 3] = 255
-    maps = [GivenLabels(InMemory(v), "map", None, None, (4, 9)) for v in (first, second)]
+    maps = [GivenLabels(ArraySource(v), "map", None, None, (4, 9)) for v in (first, second)]
     objects = objects_of(np.array([[1.0, 0.0, 0.0]]), np.full((1, 3), np.nan), ["small"], CLASSES, (), (30.0,) * 3)
     for order in (maps, maps[::-1]):
         canvas = Canvas((30.0,) * 3, (), tuple(order), None, None, (1, 4, 9))
@@ -208,7 +200,7 @@ def test_what_is_not_annotated_is_ignored_but_claimed() -> None:
     np.testing.assert_array_equal(some, np.where(everything == 2, 255, everything))
     masked = np.zeros((16, 16, 16), bool)
     masked[:, :, :8] = True
-    mask = GivenMask(InMemory(masked))
+    mask = Region.of(masked)
     half, *_ = whole(Canvas((10.0,) * 3, (), (), mask, None, (1, 2)), objects, (16, 16, 16))
     np.testing.assert_array_equal(half, np.where(masked, everything, 255))
 

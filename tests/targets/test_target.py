@@ -325,7 +325,7 @@ REFUSED = {
     "no radius": (SettingsError, "class 'ribosome' has no radius and no shape to draw its 2 particles from"),
     "unknown class": (InputError, r"has 2 particles of class 'proteasome' \(label 2\), which is none of the classes"),
     "label map": (GeometryError, r"label map and tomogram must have one shape: .*\(39, 48, 56\)"),
-    "mask": (GeometryError, "mask and tomogram must have one shape"),
+    "mask": (GeometryError, "expected the mask .* to have the shape"),
     "voxel size": (VoxelSizeError, "label map and tomogram must have one voxel size"),
     "label": (SettingsError, "label 8 belongs to none of the classes"),
     "class of a map": (SettingsError, "names the class 'gold'; the classes in the table of particles are"),
