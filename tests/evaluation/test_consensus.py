@@ -284,3 +284,27 @@ def test_numbers_stand_in_their_regions(count):
     for numbers, place in places.items():
         inside = [n for n, centre in enumerate(_CIRCLES[count]) if np.hypot(*np.subtract(place, centre)) < _RADIUS]
         assert tuple(inside) == numbers
+
+
+def test_one_list_in_three_formats_is_one_list(data_dir, tmp_path, monkeypatch, capsys):
+    """Real picks of six species, as copick's own files, as CSV in Å and as a table of Dynamo, which has labels only."""
+    monkeypatch.chdir(tmp_path)
+    picks = str(data_dir / "annotations" / "copick_TS_5_4")
+    for name in ("picks.csv", "picks.tbl"):
+        assert main(["import", picks, "-o", "picks.parquet", "-v", "10.012", "--overwrite"]) == 0
+        assert main(["export", "picks.parquet", "-o", name]) == 0
+    capsys.readouterr()
+    words = ["consensus", picks, "picks.csv", "picks.tbl", "--names", "copick", "csv", "dynamo", "--tolerance", "20A"]
+    assert main([*words, "-v", "10.012", "-o", "out", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["overall"]["union"] == summary["overall"]["intersection"] == 140
+    assert {name: one["intersection"] for name, one in summary["classes"].items()} == {
+        "apo-ferritin": 46,
+        "beta-amylase": 10,
+        "beta-galactosidase": 12,
+        "ribosome": 31,
+        "thyroglobulin": 30,
+        "virus-like-particle": 11,
+    }
+    union = Particles.read("out/union.parquet")
+    assert union.table["spread"].max() < 1e-6
