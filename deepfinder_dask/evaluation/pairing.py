@@ -1,19 +1,18 @@
-"""Who is compared with whom: files, classes and tomograms of the true and the found side."""
+"""Who is compared with whom: classes and tomograms of the true and the found side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from deepfinder_dask.errors import GeometryError, InputError, VoxelSizeError
-from deepfinder_dask.evaluation.settings import EvaluateSettings
+from deepfinder_dask.errors import InputError
+from deepfinder_dask.evaluation.reading import Source, read_both
 from deepfinder_dask.particles.classes import ParticleClass
-from deepfinder_dask.particles.formats import read_particles
-from deepfinder_dask.particles.settings import ImportSettings
+from deepfinder_dask.particles.formats.names import tidy_name
 from deepfinder_dask.particles.table import Particles
 
-Source = Particles | str | Path
+__all__ = ["ClassPair", "Source", "pair_classes", "pair_tomograms", "read_both"]
 
 
 @dataclass(frozen=True)
@@ -32,38 +31,8 @@ class ClassPair:
     """Radius in Å: from the classes given, else the true side, else the found side."""
     kind: str
     """``structure`` if any side says so, else ``particle``."""
-
-
-def read_both(
-    truth: Source, found: Source, settings: EvaluateSettings, classes: Sequence[ParticleClass]
-) -> tuple[Particles, Particles]:
-    """Both tables; a file that lacks voxel size or shape takes them from the other side, if that has but one.
-
-    Raises
-    ------
-    InputError
-        A file is missing or damaged, or facts are missing that neither side has.
-    """
-    sources = {"truth": truth, "found": found}
-    tables: dict[str, Particles] = {}
-    failed: dict[str, InputError] = {}
-    given = ImportSettings(voxel_size=settings.voxel_size, shape=settings.shape)
-    for side, source in sources.items():
-        try:
-            tables[side] = read_particles(source, classes=classes, settings=given)
-        except (VoxelSizeError, GeometryError) as error:
-            failed[side] = error
-    for side, problem in failed.items():
-        facts = {one for table in tables.values() for one in table.tomograms.values()}
-        if len(facts) != 1:
-            raise problem
-        one = facts.pop()
-        completed = ImportSettings(
-            voxel_size=one.voxel_size if settings.voxel_size is None else settings.voxel_size,
-            shape=one.shape if settings.shape is None else settings.shape,
-        )
-        tables[side] = read_particles(sources[side], classes=classes, settings=completed)
-    return tables["truth"], tables["found"]
+    colour: str
+    """``#rrggbb``, as the side says whose name is shown."""
 
 
 def pair_classes(truth: Particles, found: Particles, given: Iterable[ParticleClass]) -> list[ClassPair]:
@@ -96,15 +65,18 @@ def pair_classes(truth: Particles, found: Particles, given: Iterable[ParticleCla
         radius = next((one.radius for one in (*known, *sides) if one.radius is not None), None)
         kind = "structure" if any(one.kind == "structure" for one in (*known, *sides)) else "particle"
         names = (None if left is None else left.name, None if right is None else right.name)
-        result.append(ClassPair(shown.name, sides[0].label, *names, radius, kind))
+        result.append(ClassPair(shown.name, sides[0].label, *names, radius, kind, shown.colour))
     return sorted(result, key=lambda pair: (pair.label, pair.truth is None, pair.name))
 
 
-def pair_tomograms(truth: Particles, found: Particles) -> tuple[list[tuple[str, str | None]], list[str]]:
+def pair_tomograms(
+    truth: Particles, found: Particles, lost: Collection[str] = ()
+) -> tuple[list[tuple[str, str | None]], list[str]]:
     """Tomograms to compare, (true side, found side), and notes on what is matched or left out.
 
-    A true tomogram that the found side does not list counts as missed; a found one that the true side does not list
-    is left out, since nobody said what is in it.
+    Names that differ only in what formats add to them (folder, suffix, ``rec_``) are the same; leading zeros count. A
+    true tomogram that the found side does not list counts as missed, unless it is among ``lost``, whose files could
+    not be read; a found one that the true side does not list is left out, since nobody said what is in it.
 
     Raises
     ------
@@ -112,22 +84,37 @@ def pair_tomograms(truth: Particles, found: Particles) -> tuple[list[tuple[str, 
         The sides have no tomogram in common.
     """
     left, right = list(truth.tomograms), list(found.tomograms)
-    shared = [name for name in left if name in set(right)]
-    if len(left) == len(right) == 1 and not shared:
+    partner = {name: name for name in left if name in set(right)}
+    tidied = _tidy_partners([n for n in left if n not in partner], [n for n in right if n not in partner])
+    partner |= tidied
+    if len(left) == len(right) == 1 and not partner:
         note = f"Tomogram {left[0]!r} of the truth is compared with {right[0]!r}: each side has but one."
         return [(left[0], right[0])], [note]
-    if not left or (right and not shared):
+    if not left or (right and not partner):
         raise InputError(f"no tomogram in common: the truth has {_some(left)}, the found particles {_some(right)}")
     notes = []
-    missed = [name for name in left if name not in shared]
+    if tidied:
+        same = _some([f"{a} = {b}" for a, b in tidied.items()])
+        notes.append(f"{len(tidied)} tomograms go by their plain names: {same}.")
+    unread = [name for name in left if name not in partner and tidy_name(name) in lost]
+    missed = [name for name in left if name not in partner and name not in unread]
     if missed:
         notes.append(
             f"{len(missed)} tomograms of the truth have no found particles and count as missed: {_some(missed)}."
         )
-    extra = [name for name in right if name not in shared]
+    if unread:
+        notes.append(f"{len(unread)} tomograms are left out, as their files cannot be read: {_some(unread)}.")
+    extra = [name for name in right if name not in set(partner.values())]
     if extra:
         notes.append(f"{len(extra)} tomograms are left out, as the truth does not list them: {_some(extra)}.")
-    return [(name, name if name in shared else None) for name in left], notes
+    return [(name, partner.get(name)) for name in left if name not in unread], notes
+
+
+def _tidy_partners(left: Sequence[str], right: Sequence[str]) -> dict[str, str]:
+    """Names of the right side by names of the left that are the same when made plain, where that is unambiguous."""
+    plain = {tidy_name(name): name for name in right}
+    times = Counter(tidy_name(name) for name in left), Counter(tidy_name(name) for name in right)
+    return {name: plain[key] for name in left if times[0][key := tidy_name(name)] == 1 and times[1][key] == 1}
 
 
 def _some(names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 from deepfinder_dask.errors import SettingsError
@@ -54,8 +55,30 @@ class EvaluateSettings:
 
     tolerance: str = "1r"
     """How far off a hit may be: 0.5r (class radii), 40A, 3vox, or box (within the radius on each axis)."""
+    truth_volume: str | None = None
+    """Volume of particle numbers (1 is the first true particle of the tomogram), or 'truth/{tomogram}_instances.zarr':
+    a found position hits the particle whose voxel it lies on, as in the SHREC contests, instead of the tolerance."""
+    mask: str | None = None
+    """Volume of the tomogram's shape, or 'masks/{tomogram}.mrc': only particles where it is not 0 count, and where it
+    numbers several regions, figures of each are given. A pair with one inside and one outside is left out."""
+    border: float | None = None
+    """Å at all faces of the tomogram where particles do not count, in the same way."""
     classes: str | None = None
     """TOML file of classes, for radii and names that the particle files do not hold."""
+    beta: float = 1.0
+    """Weight of recall against precision in F-beta; 1 is F1."""
+    czii: bool = False
+    """Also give the score of the CZII challenge: F4 of each class within half its radius, weighted."""
+    class_weights: tuple[str, ...] = ()
+    """Weights of classes in the CZII score, NAME=WEIGHT; 1 where not given."""
+    bootstrap: int = 1000
+    """Samples drawn for confidence intervals; 0 for none."""
+    resample: Literal["auto", "tomograms", "particles"] = "auto"
+    """What these samples draw: tomograms (auto where there are several), or particles."""
+    confidence: float = 0.95
+    """Confidence of the intervals."""
+    seed: int = 0
+    """Seed of the samples."""
     voxel_size: float | tuple[float, float, float] | None = None
     """Å per voxel, one number or z, y, x, for files that count in voxels; else taken from the other file."""
     shape: tuple[int, int, int] | None = None
@@ -63,6 +86,37 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         Tolerance.parse(self.tolerance)
+        given: Any = self.class_weights  # one text may stand for a tuple of one
+        object.__setattr__(self, "class_weights", (given,) if isinstance(given, str) else tuple(given))
+        if not (isfinite(self.beta) and self.beta > 0):
+            raise SettingsError(f"beta is a number above 0, got {self.beta}")
+        if not 0 < self.confidence < 1:
+            raise SettingsError(f"confidence lies between 0 and 1, as in 0.95; got {self.confidence}")
+        for name, value in (("bootstrap", self.bootstrap), ("seed", self.seed)):
+            if value < 0:
+                raise SettingsError(f"{name} is a whole number from 0, got {value}")
+        if self.resample not in ("auto", "tomograms", "particles"):
+            raise SettingsError(f"resample is auto, tomograms or particles, got {self.resample!r}")
+        self.weights()
+
+    def weights(self) -> dict[str, float]:
+        """Weights of classes by name, as given.
+
+        Raises
+        ------
+        SettingsError
+            One is not written NAME=WEIGHT, or is below 0.
+        """
+        result = {}
+        for text in self.class_weights:
+            name, _, number = text.rpartition("=")
+            try:
+                result[name] = float(number)
+            except ValueError:
+                result[name] = -1.0
+            if not name or not (isfinite(result[name]) and result[name] >= 0):
+                raise SettingsError(f"a class weight is written NAME=WEIGHT, with a weight from 0; got {text!r}")
+        return result
 
 
 @dataclass(frozen=True, slots=True)
