@@ -1,8 +1,8 @@
 """Viewing: pictures of tomograms, label maps and particles.
 
 In: a :class:`~deepfinder_dask.tomograms.Tomogram`, the label map of its segmentation, a table of particles, what
-evaluation says of them. Out:
-Matplotlib figures, and PNG files. Pictures read slices, never whole volumes, and need no display.
+evaluation says of them. Out: Matplotlib figures, and PNG files. Pictures read slices, never whole volumes, and need no
+display.
 """
 
 from __future__ import annotations
@@ -12,6 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepfinder_dask.viewing.agreement import agreement_diagram
+    from deepfinder_dask.viewing.evaluations import (
+        EVALUATION_FILES,
+        evaluation_figure,
+        evaluation_sheet,
+        write_evaluation_pictures,
+    )
     from deepfinder_dask.viewing.histograms import distributions
     from deepfinder_dask.viewing.means import projection
     from deepfinder_dask.viewing.pictures import write_pictures
@@ -19,15 +25,30 @@ if TYPE_CHECKING:
     from deepfinder_dask.viewing.thresholds import threshold_curves
 
 _HOMES = {
+    "EVALUATION_FILES": "evaluations",
     "agreement_diagram": "agreement",
     "distributions": "histograms",
+    "evaluation_figure": "evaluations",
+    "evaluation_sheet": "evaluations",
     "orthoslices": "slices",
     "projection": "means",
     "threshold_curves": "thresholds",
+    "write_evaluation_pictures": "evaluations",
     "write_pictures": "pictures",
 }
 
-__all__ = ["agreement_diagram", "distributions", "orthoslices", "projection", "threshold_curves", "write_pictures"]
+__all__ = [
+    "EVALUATION_FILES",
+    "agreement_diagram",
+    "distributions",
+    "evaluation_figure",
+    "evaluation_sheet",
+    "orthoslices",
+    "projection",
+    "threshold_curves",
+    "write_evaluation_pictures",
+    "write_pictures",
+]
 
 
 def __getattr__(name: str) -> Any:
