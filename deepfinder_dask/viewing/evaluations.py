@@ -152,7 +152,7 @@ def _subtitle(sheet: Sheet, result: Evaluation) -> None:
     )
     if result.bootstrap is not None:
         words += f"; intervals from {result.bootstrap.replicates} bootstrap samples of {result.bootstrap.over}"
-    for number, line in enumerate(wrap(words, int(15 * sheet.width))):
+    for number, line in enumerate(wrap(words, int(14 * (sheet.width - 0.4)))):
         sheet.text(0.2, 0.42 + 0.16 * number, line, fontsize=8, color=FAINT)
 
 
