@@ -37,7 +37,9 @@ def make_balls(path: Path, shape: Shape3, count: int, seed: int = 0) -> dict[str
     from deepfinder_dask.tomograms import create_image, finish_image
 
     shard = min(SHARD, *(n // 32 * 32 or n for n in shape))
-    image = create_image(path, shape=shape, dtype="uint8", voxel_size=VOXEL_SIZE, chunk=(shard // 4,) * 3, shard=(shard,) * 3)
+    image = create_image(
+        path, shape=shape, dtype="uint8", voxel_size=VOXEL_SIZE, chunk=(shard // 4,) * 3, shard=(shard,) * 3
+    )
     rng = np.random.default_rng(seed)
     centres = place(shape, count, shard, rng)
     radii = rng.integers(RADII[0], RADII[1] + 1, count)

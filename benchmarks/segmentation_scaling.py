@@ -169,7 +169,9 @@ def main() -> None:
     parser.add_argument("--shape", default="160,256,256", help="bounds: voxels z,y,x (default %(default)s)")
     parser.add_argument("--memory", default="1,2,4,8", help="bounds: GiB (default %(default)s)")
     parser.add_argument("--base", default="80,128,256", help="volumes: voxels z,y,x of 1 x (default %(default)s)")
-    parser.add_argument("--volume-memory", type=float, default=2, help="volumes: GiB (default %(default)s)")
+    parser.add_argument(
+        "--volume-memory", type=float, default=1, help="volumes: GiB, less than 1 x would take (default %(default)s)"
+    )
     parser.add_argument("--seconds", type=float, default=200, help="workers: work for one (default %(default)s)")
     parser.add_argument("--block", default="64,96,96", help="workers: voxels of a block (default %(default)s)")
     parser.add_argument("--large-shape", default="464,928,928", help="large: voxels z,y,x (default %(default)s)")
