@@ -26,6 +26,10 @@ class LocateSettings(ClusterSettings, SegmentSettings, ConvertSettings):
     """Name of the tomogram in tables and exports; by default the name of the file."""
     classes: str | None = None
     """TOML file of classes that overrules names, radii and sizes in the weights."""
+    mask: str | None = None
+    """Mask volume, as large as the tomogram: where it is 0 there is background, and blocks outside are not computed."""
+    border: float | None = None
+    """Å at all six faces of the tomogram that are left out as well."""
     block: tuple[int, int, int] | None = None
     """Voxels computed at a time, z, y, x, multiples of 4; by default the least work that fits the memory."""
     memory: int | None = None

@@ -121,6 +121,8 @@ def locate(
     folder = Path(output)
     if is_inside(file, folder):
         raise SettingsError(f"{source} lies in the output folder {folder}: choose another output")
+    if settings.mask is not None and is_inside(split_dataset(settings.mask)[0], folder):
+        raise SettingsError(f"the mask {settings.mask} lies in the output folder {folder}: choose another output")
     weights = weights if isinstance(weights, Weights) else load_weights(weights)
     if settings.classes is not None:
         weights = weights.with_classes(read_classes(settings.classes))
@@ -253,14 +255,22 @@ def _origin(file: str, source: str, weights: Weights, settings: LocateSettings) 
     if is_zarr(file):
         metadata = b"\0".join(read_key(file, key) or b"" for key in ROOT_METADATA)
         facts["metadata"] = hashlib.sha256(metadata).hexdigest()
-    if not is_remote(file):
-        root = Path(file, "zarr.json")
-        status = (root if root.is_file() else Path(file)).stat()
-        facts |= {"file": str(Path(file).resolve()), "bytes": status.st_size, "modified": status.st_mtime_ns}
+    facts |= _stamp(file)
+    if settings.mask is not None:
+        facts["mask"] = _stamp(split_dataset(settings.mask)[0])
     irrelevant = ("overwrite", "workers", "scheduler", "memory", "block")
     facts["settings"] = {k: v for k, v in asdict(settings).items() if k not in irrelevant}
     plain: dict[str, Any] = json.loads(json.dumps(facts))
     return plain
+
+
+def _stamp(file: str) -> dict[str, Any]:
+    """What tells that a file, or the store at a path, has been replaced; nothing for URLs."""
+    if is_remote(file) or not Path(file).exists():
+        return {}
+    root = Path(file, "zarr.json")
+    status = (root if root.is_file() else Path(file)).stat()
+    return {"file": str(Path(file).resolve()), "bytes": status.st_size, "modified": status.st_mtime_ns}
 
 
 @contextmanager

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 OPTIONS: dict[str, Parameter] = {
     "bandwidth": Parameter(metavar="VOXELS"),
     "block": Parameter(alias="-b", converter=converter(to_shape), n_tokens=1, accepts_keys=False, metavar="Z,Y,X"),
+    "border": Parameter(metavar="Å"),
     "classes": Parameter(alias="-c", metavar="FILE.toml"),
     "device": Parameter(alias="-d"),
+    "mask": Parameter(metavar="VOLUME"),
     "memory": Parameter(
         alias="-m", converter=converter(to_bytes), n_tokens=1, metavar="SIZE", show_default=format_bytes
     ),

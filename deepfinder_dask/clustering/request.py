@@ -18,7 +18,7 @@ from deepfinder_dask.clustering.merging import Pieces
 from deepfinder_dask.clustering.planning import plan_blocks, plan_shift_blocks
 from deepfinder_dask.clustering.settings import ClusterSettings
 from deepfinder_dask.clustering.shift_job import ShiftJob, halo_of
-from deepfinder_dask.clustering.sources import LabelMap
+from deepfinder_dask.clustering.sources import LabelMap, within
 from deepfinder_dask.errors import SettingsError, VoxelSizeError
 from deepfinder_dask.particles import (
     MAX_LABEL,
@@ -81,7 +81,7 @@ class Request:
         VoxelSizeError
             The voxel size is unknown.
         InputError
-            The file of classes cannot be read.
+            The file of classes or the mask cannot be read, or the mask has another shape than the label map.
         SettingsError
             A minimum distance is in radii, and a class has none.
 
@@ -101,7 +101,7 @@ class Request:
         if settings.min_distance is not None:
             check_distance(settings.min_distance, particles)
         settings = replace(settings, method=method_of(particles, settings, source.path))
-        return cls(source, settings, voxel_size, classes)
+        return cls(within(source, settings.mask, settings.border, voxel_size), settings, voxel_size, classes)
 
     @property
     def tomogram(self) -> str:

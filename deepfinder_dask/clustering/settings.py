@@ -74,6 +74,10 @@ class ClusterSettings:
     measures: bool = False
     """Add to the table each particle's size in Å³, its bounding box, whether it touches the border of the tomogram,
     and the centroid of its voxels where its position is a mode."""
+    mask: str | None = None
+    """Mask volume, as large as the label map: voxels where it is 0 are background, and blocks outside are not read."""
+    border: float | None = None
+    """Å at all six faces of the label map whose voxels are background."""
     classes: str | None = None
     """TOML file of classes, for label maps that do not say what their labels mean, or to overrule what they say."""
     instances: str | None = None
@@ -111,6 +115,8 @@ class ClusterSettings:
             raise SettingsError(f"expected a positive number of bytes of memory, got {self.memory}")
         if self.block is not None:
             object.__setattr__(self, "block", asked_block(self.block))
+        if self.mask is not None:
+            object.__setattr__(self, "mask", str(self.mask))
 
     def _check_bandwidth(self) -> None:
         for name, value in (("bandwidth", self.bandwidth), ("bandwidth_angstrom", self.bandwidth_angstrom)):

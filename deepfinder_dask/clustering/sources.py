@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from deepfinder_dask.clustering.labelling import Source
 from deepfinder_dask.errors import FormatError, GeometryError, InputError, SettingsError
 from deepfinder_dask.particles import ParticleClass, classes_from_dicts
 from deepfinder_dask.segmentation.store import LazySegmentation, Segmentation
-from deepfinder_dask.tomograms import Image, Volume, VoxelSize, open_image, read_attributes
+from deepfinder_dask.tomograms import Image, MaskedSource, Region, Volume, VoxelSize, open_image, read_attributes
 from deepfinder_dask.tomograms.boxes import ArraySource, FileSource
 from deepfinder_dask.tomograms.location import AnyPath, base_name, is_remote, is_zarr, normalise
 from deepfinder_dask.tomograms.opening import check_finished
@@ -95,6 +95,21 @@ def array_sources(labels: Any, probability: Any) -> tuple[ArraySource, ArraySour
             f"expected probabilities as uint8 of shape {source.shape}, got {weights.array.dtype} of {weights.shape}"
         )
     return source, weights
+
+
+def within(source: LabelMap, mask: AnyPath | None, border: float | None, voxel_size: VoxelSize) -> LabelMap:
+    """The label map with background outside a mask and in a border in Å (see :class:`Region`); as it is without both.
+
+    Raises
+    ------
+    FormatError, GeometryError, SettingsError
+        As :meth:`Region.open`.
+    """
+    if mask is None and border is None:
+        return source
+    region = Region.open(mask, shape=source.shape, voxel_size=voxel_size, border=border)
+    itemsize = max(source.itemsize, region.itemsize)  # a block of the mask is read before the labels are
+    return replace(source, labels=MaskedSource(source.labels, region), itemsize=itemsize)
 
 
 @contextmanager

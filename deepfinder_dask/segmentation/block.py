@@ -21,6 +21,7 @@ from deepfinder_dask.execution import Ledger, check_interrupt, compute, note_vox
 from deepfinder_dask.networks import Weights, needed_regions, padded_shape
 from deepfinder_dask.networks.inference import inference_program
 from deepfinder_dask.networks.unet import INPUT, Program
+from deepfinder_dask.segmentation.masking import Inside, needed_box
 from deepfinder_dask.segmentation.store import Outputs
 from deepfinder_dask.segmentation.winning import as_scores, pseudo_probabilities, winner, winner_of_probabilities
 from deepfinder_dask.segmentation.workers import WorkerKind, inference_of
@@ -72,9 +73,31 @@ class Classifier:
     """Passes of the network whose pseudo-probabilities are averaged."""
     score_type: str | None = None
     """``float16`` or ``uint8`` for a score map, None for none."""
+    region: Inside | None = None
+    """Voxels that count, others are background of probability 0; None where all do."""
 
     def __call__(self, box: Box) -> Classified:
-        """Read and classify a box of voxels."""
+        """Read and classify a box of voxels, or the part of it that has voxels inside the region."""
+        if self.region is None:
+            return self._classified(box)
+        inside = self.region.read(box)
+        part = needed_box(inside, box)
+        scores = None
+        if self.score_type:
+            scores = np.zeros((len(self.weights.classes) + 1, *box.shape), np.dtype(self.score_type))
+        result = Classified(np.zeros(box.shape, np.uint8), np.zeros(box.shape, np.uint8), scores)
+        if part is None:
+            return result
+        if self.kind.device != "cpu":  # where the bits hang on the grid of blocks
+            part = box
+        within = part.within(box).slices()
+        for values, found in zip(result, self._classified(part), strict=True):
+            if values is not None:
+                np.copyto(values[(..., *within)], found, where=inside[within])
+        return result
+
+    def _classified(self, box: Box) -> Classified:
+        """Read and classify all of a box."""
         inputs = self.read(box)
         try:
             return compute(self.classify, inputs, box)

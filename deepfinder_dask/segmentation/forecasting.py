@@ -35,6 +35,8 @@ class Forecast:
     """What a block writes, in voxels, (z, y, x)."""
     counts: Shape3
     """Blocks on each axis, (z, y, x)."""
+    skipped: int
+    """Blocks that lie outside the mask and the border, and are not computed."""
     halo: tuple[int, int]
     """Context before and after a block, in voxels."""
     memory: int
@@ -62,9 +64,10 @@ class Forecast:
         def times(values: Shape3) -> str:
             return " × ".join(str(n) for n in values)
 
+        outside = f", {self.skipped} of them outside and skipped" if self.skipped else ""
         rows = {
             "volume": f"{times(self.shape)} voxels (z, y, x)",
-            "blocks": f"{prod(self.counts)} ({times(self.counts)}) of {times(self.core)} voxels",
+            "blocks": f"{prod(self.counts)} ({times(self.counts)}) of {times(self.core)} voxels{outside}",
             "halo": f"{self.halo[0]} voxels before, {self.halo[1]} after a block; none at the volume's borders",
             "waste": f"{self.waste:.2f} × the arithmetic of one pass over the whole volume",
             "memory": f"{self.memory / GIB:.2f} GiB a worker",
@@ -103,11 +106,14 @@ def forecast(
         workers = executor.workers if job.workers.among is None else len(job.workers.among)
     grid, classes = job.plan.grid, len(weights.classes) + 1
     speed = sum(rates) / len(rates) * workers
+    inside = job.inside
+    skipped = 0 if inside is None else sum(inside.is_empty(block.write) for block in grid)
     scores = {"float16": 2, "uint8": 1}[settings.score_type] * classes if settings.scores else 0
     return Forecast(
         shape=grid.shape,
         core=grid.core,
         counts=grid.counts,
+        skipped=skipped,
         halo=(grid.halo_low[0], grid.halo_high[0]),
         memory=job.plan.memory,
         waste=job.plan.waste,
@@ -116,7 +122,7 @@ def forecast(
         precision=job.workers.kind.precision,
         machine=job.workers.kind.machine,
         output_bytes=prod(tomogram.shape) * (2 + scores),
-        seconds=job.plan.work * len(job.passes) / speed,
+        seconds=job.plan.work * len(job.passes) / speed * (1 - skipped / len(grid)),
     )
 
 

@@ -15,12 +15,13 @@ from deepfinder_dask.errors import FormatError, InputError, OutputExistsError
 from deepfinder_dask.execution import Executor
 from deepfinder_dask.networks import Weights
 from deepfinder_dask.segmentation.block import PLAIN, TURNED, Classifier, Pass
+from deepfinder_dask.segmentation.masking import Inside
 from deepfinder_dask.segmentation.matching import check_match, target_voxel_size
 from deepfinder_dask.segmentation.plan import Plan, plan_blocks
 from deepfinder_dask.segmentation.settings import SegmentSettings
 from deepfinder_dask.segmentation.workers import Workers, choose_workers
-from deepfinder_dask.tomograms import Statistics, Tomogram, VoxelSize
-from deepfinder_dask.tomograms.resampling import rescaled_shape
+from deepfinder_dask.tomograms import Region, Statistics, Tomogram, VoxelSize
+from deepfinder_dask.tomograms.resampling import RescaledRegion, rescaled_shape
 from deepfinder_dask.tomograms.statistics import statistics_of
 
 WORDS = {
@@ -28,6 +29,7 @@ WORDS = {
     "sample": "another tomogram",
     "weights": "other weights",
     "settings": "other settings",
+    "mask": "another mask",
     "device": "another device",
     "precision": "another precision",
     "machine": "workers of another kind",
@@ -57,6 +59,8 @@ class Job:
     """The blocks, on the grid of ``scale``."""
     identity: Mapping[str, Any]
     """Everything that the bits of the output follow from; the blocks do not belong to it."""
+    region: Region | None
+    """Voxels of the tomogram that count; None where all do."""
     name: str
     """What the tomogram is called."""
     token: str
@@ -66,6 +70,13 @@ class Job:
     def passes(self) -> tuple[Pass, ...]:
         """Passes of the network that are averaged."""
         return (PLAIN, TURNED[self.tomogram.imaging.tilt_axis]) if self.settings.augment else (PLAIN,)
+
+    @property
+    def inside(self) -> Inside | None:
+        """Voxels that are computed, on the grid of the blocks; None for all."""
+        if self.region is None or self.scale is None:
+            return self.region
+        return RescaledRegion(self.region, self.tomogram.voxel_size, self.scale)
 
     def classifier(self, source: Tomogram) -> Classifier:
         """What labels boxes of the tomogram, or of the resampled one.
@@ -85,6 +96,7 @@ class Job:
             invert=self.settings.invert,
             passes=self.passes,
             score_type=self.settings.score_type if self.settings.scores else None,
+            region=self.inside,
         )
 
     def record(self) -> dict[str, Any]:
@@ -126,16 +138,22 @@ def settle(
     Raises
     ------
     InputError
-        If tomogram and weights do not go together, no worker is fit, or no block fits the memory.
+        If tomogram and weights do not go together, no worker is fit, no block fits the memory, or the mask cannot be
+        read or has another shape than the tomogram.
     OutputExistsError
         If the work begun is not this work.
     """
     check_match(tomogram, weights, settings)
     scale = target_voxel_size(tomogram, weights, settings)
     shape = tomogram.shape if scale is None else rescaled_shape(tomogram.shape, tomogram.voxel_size, scale)
+    region = None
+    if settings.mask is not None or settings.border is not None:
+        region = Region.open(
+            settings.mask, shape=tomogram.shape, voxel_size=tomogram.voxel_size, border=settings.border
+        )
     workers = choose_workers(executor, settings, begun["identity"] if begun else None)
     tomogram = replace(tomogram, statistics=known_statistics(tomogram))
-    identity = _identity(tomogram, weights, settings, scale, workers)
+    identity = _identity(tomogram, weights, settings, scale, region, workers)
     if begun:
         _check_same(begun["identity"], identity, path)
     plan = plan_blocks(
@@ -152,7 +170,7 @@ def settle(
         scores=settings.scores,
     )
     token = str(begun["token"]) if begun else secrets.token_hex(8)
-    return Job(tomogram, weights, settings, workers, scale, plan, identity, name or tomogram.name, token)
+    return Job(tomogram, weights, settings, workers, scale, plan, identity, region, name or tomogram.name, token)
 
 
 def known_statistics(tomogram: Tomogram) -> Statistics:
@@ -170,7 +188,12 @@ def known_statistics(tomogram: Tomogram) -> Statistics:
 
 
 def _identity(
-    tomogram: Tomogram, weights: Weights, settings: SegmentSettings, scale: VoxelSize | None, workers: Workers
+    tomogram: Tomogram,
+    weights: Weights,
+    settings: SegmentSettings,
+    scale: VoxelSize | None,
+    region: Region | None,
+    workers: Workers,
 ) -> dict[str, Any]:
     kind = workers.kind
     grey = {
@@ -190,6 +213,7 @@ def _identity(
             "rescaled": scale,
             "scores": settings.score_type if settings.scores else None,
         },
+        "mask": None if region is None else region.identity(),
         "device": kind.device,
         "precision": kind.precision,
         "machine": kind.machine,

@@ -36,6 +36,11 @@ class SegmentSettings:
     """Local worker processes; by default this process does the work, on all its cores."""
     scheduler: str | None = None
     """Address of a running Dask scheduler to use instead."""
+    mask: str | None = None
+    """Mask volume, as large as the tomogram: where it is 0 there is background of probability 0, and blocks that lie
+    outside are not computed."""
+    border: float | None = None
+    """Å at all six faces of the tomogram that are left out as well."""
     rescale: bool = False
     """Resample the tomogram to the voxel size of the weights, and the results back on its own grid."""
     invert: bool = False
@@ -46,6 +51,8 @@ class SegmentSettings:
     def __post_init__(self) -> None:
         if self.block is not None:
             object.__setattr__(self, "block", asked_block(self.block))
+        if self.mask is not None:
+            object.__setattr__(self, "mask", str(self.mask))
         if self.memory is not None and self.memory < 1:
             raise SettingsError(f"expected a positive number of bytes of memory, got {self.memory}")
         for name, choices in (

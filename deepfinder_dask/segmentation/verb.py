@@ -118,12 +118,13 @@ def segment(
     Raises
     ------
     InputError
-        If there is no such tomogram or weights, or they do not go together: voxel size, contrast or tilt axis differ.
+        If there is no such tomogram or weights, or they do not go together: voxel size, contrast or tilt axis differ;
+        or the mask cannot be read or has another shape.
     OutputExistsError
         If the output exists and may not be overwritten, was begun with something else, or another process is at work
         in it.
     SettingsError
-        If no block fits the memory, no worker has the device, or the output would replace the tomogram.
+        If no block fits the memory, no worker has the device, or the output would replace the tomogram or the mask.
     PartialFailure
         If blocks failed or killed their workers; the others are done and recorded.
     """
@@ -141,6 +142,8 @@ def segment(
     path = normalise_path(output)
     if is_inside(tomogram.path, path) or any(is_inside(str(level), path) for level in tomogram.levels):
         raise SettingsError(f"the output {path} would replace the tomogram {tomogram.path}: choose another output")
+    if settings.mask is not None and is_inside(settings.mask, path):
+        raise SettingsError(f"the output {path} would replace the mask {settings.mask}: choose another output")
     begun = begun_at(path, overwrite=settings.overwrite)
     place = nullcontext(executor) if executor else open_workers(settings)
     with place as where:
@@ -195,7 +198,9 @@ def _segment_into(
             fine = outputs_of(work, scores=scores)
             _run_blocks(job, Tomogram.open(source), fine, ledger, executor, progress)
             for here, there in zip(fine.volumes(), outputs.volumes(), strict=True):
-                resample_labels(here, there, scale, tomogram.voxel_size, executor=executor, progress=bars)
+                resample_labels(
+                    here, there, scale, tomogram.voxel_size, region=job.region, executor=executor, progress=bars
+                )
             write_attributes(path, {"resampled": True})  # an interruption may leave half of what goes now
         discard(work)
     finish_outputs(path, job.weights.classes, executor, scores=scores)

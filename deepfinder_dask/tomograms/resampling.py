@@ -22,6 +22,7 @@ from deepfinder_dask.errors import GeometryError
 from deepfinder_dask.execution import Executor, Progress, SerialExecutor
 from deepfinder_dask.tomograms.layout import CHUNK, SHARD
 from deepfinder_dask.tomograms.location import AnyPath
+from deepfinder_dask.tomograms.regions import Region
 from deepfinder_dask.tomograms.statistics import statistics_of
 from deepfinder_dask.tomograms.storage import create_image, finish_image
 from deepfinder_dask.tomograms.tomogram import VoxelSize, as_voxel_size
@@ -112,6 +113,7 @@ def resample_labels(
     voxel_size_in: float | Sequence[float],
     voxel_size_out: float | Sequence[float],
     *,
+    region: Region | None = None,
     executor: Executor | None = None,
     progress: bool = True,
 ) -> None:
@@ -125,6 +127,8 @@ def resample_labels(
         Empty volume of an unfinished image, of the same type and number of classes; it decides the shape.
     voxel_size_in, voxel_size_out : float or sequence of float
         Å per voxel of source and target, one number or (z, y, x).
+    region : Region, optional
+        Voxels of the target to fill; the others become 0.
     executor : Executor, optional
         Runs the blocks, one per shard of the target; default one after another in this process.
     progress : bool
@@ -141,7 +145,8 @@ def resample_labels(
             f"got {target.dtype} and {target.shape[:-3]}"
         )
     ratio = triple_ratio(as_voxel_size(voxel_size_out), as_voxel_size(voxel_size_in))
-    tasks = [_Task(source, target, b.write, ratio) for b in BlockGrid(target.space, triple(target.write_unit[-3:]))]
+    grid = BlockGrid(target.space, triple(target.write_unit[-3:]))
+    tasks = [_Task(source, target, b.write, ratio, region) for b in grid]
     _run_all(executor, _nearest_block, tasks, "resample", progress)
 
 
@@ -158,6 +163,7 @@ class _Task:
     target: Volume
     box: Box
     ratio: tuple[float, float, float]
+    region: Region | None = None
 
 
 def _run_all(executor: Executor | None, function: Any, tasks: Sequence[_Task], label: str, progress: bool) -> None:
@@ -244,12 +250,53 @@ def _input_box(box: Box, ratio: tuple[float, float, float], shape: Shape3) -> Bo
 
 def _nearest_block(task: _Task) -> None:
     """Fill one block with the nearest voxels."""
-    spans = []
-    for a, b, r, n in zip(task.box.start, task.box.stop, task.ratio, task.source.space, strict=True):
-        nearest = np.floor(np.arange(a, b, dtype=np.float64) * r + 0.5).astype(np.intp)
-        spans.append(np.clip(nearest, 0, n - 1))
+    inside = None if task.region is None else task.region.read(task.box)
+    if inside is not None and not inside.any():
+        task.target.write(task.box, np.zeros((*task.source.shape[:-3], *task.box.shape), task.source.dtype))
+        return
+    spans = [
+        _nearest(a, b, r, n)
+        for a, b, r, n in zip(task.box.start, task.box.stop, task.ratio, task.source.space, strict=True)
+    ]
     read = Box(triple(i[0] for i in spans), triple(i[-1] + 1 for i in spans))
     values = task.source.read(read)
     for axis, index in enumerate(spans):
         values = np.take(values, index - read.start[axis], axis - 3)
+    if inside is not None:
+        np.copyto(values, 0, where=~inside)
     task.target.write(task.box, values)
+
+
+def _nearest(start: int, stop: int, ratio: float, extent: int) -> NDArray[np.intp]:
+    """Voxels of the input, along one axis, that are nearest to voxels ``start`` to ``stop`` of the output."""
+    nearest = np.floor(np.arange(start, stop, dtype=np.float64) * ratio + 0.5).astype(np.intp)
+    return np.clip(nearest, 0, extent - 1)
+
+
+@dataclass(frozen=True)
+class RescaledRegion:
+    """A region on the grid of another voxel size, for what :func:`resample_labels` brings back: box by box, not voxel
+    by voxel. A box is inside where a voxel of the region takes its value from it.
+    """
+
+    region: Region
+    """Voxels that count, on the tomogram's own grid."""
+    voxel_size: VoxelSize
+    """Å per voxel of that grid, (z, y, x)."""
+    scale: VoxelSize
+    """Å per voxel of the other grid, (z, y, x)."""
+
+    def is_empty(self, box: Box) -> bool:
+        """Whether no voxel of the region takes its value from the box, on the other grid."""
+        start, stop = [], []
+        shape = rescaled_shape(self.region.shape, self.voxel_size, self.scale)
+        ratio = triple_ratio(self.voxel_size, self.scale)
+        for a, b, n, r, extent in zip(box.start, box.stop, self.region.shape, ratio, shape, strict=True):
+            first, last = np.searchsorted(_nearest(0, n, r, extent), [a, b])
+            start.append(first)
+            stop.append(last)
+        return self.region.is_empty(Box(triple(start), triple(stop)))
+
+    def read(self, box: Box) -> NDArray[np.bool_]:
+        """Which voxels of a box, on the other grid, are inside, (z, y, x) bool: all or none."""
+        return np.full(box.shape, not self.is_empty(box))

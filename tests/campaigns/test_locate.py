@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 
 from deepfinder_dask.campaigns import locate, verb
 from deepfinder_dask.errors import FormatError, InputError, OutputExistsError, SettingsError
@@ -355,3 +356,20 @@ def test_bad_input_leaves_no_folder(golden, tmp_path):
     with pytest.raises(FormatError, match="truncated"):
         locate(tmp_path / "broken.mrc", weights, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_inside_a_mask_and_a_border_only(golden, whole, tmp_path):
+    """The mask reaches segment and cluster: labels and particles are those of the whole, where the region is."""
+    folder, weights = golden
+    mask = np.zeros((100, 140, 160), np.uint8)
+    mask[:, 20:80, 96:] = 1
+    zarr.create_array(tmp_path / "mask.zarr", data=mask, chunks=(50, 70, 80))
+    mask[:4], mask[-4:], mask[:, :, -4:] = 0, 0, 0
+    options = {"mask": str(tmp_path / "mask.zarr"), "border": 40.0, "block": (96, 96, 96)}
+    found = locate(folder / "tomogram.mrc", weights, tmp_path / "out", **options)
+    labels = whole.segmentation.label_map.read()
+    assert np.array_equal(found.segmentation.label_map.read(), labels * mask)
+    assert 0 < len(found.particles) < len(whole.particles)
+    assert found.summary["settings"]["border"] == 40.0
+    with pytest.raises(SettingsError, match="lies in the output folder"):
+        locate(folder / "tomogram.mrc", weights, tmp_path, mask=str(tmp_path / "mask.zarr"))
