@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepfinder_dask.campaigns import Located, locate
-    from deepfinder_dask.clustering import cluster
+    from deepfinder_dask.clustering import cluster, distance
     from deepfinder_dask.errors import DeepFinderError, InputError, PartialFailure
     from deepfinder_dask.evaluation import Consensus, Evaluation, Tuning, consensus, evaluate, tune
     from deepfinder_dask.networks import Weights, import_keras_weights, load_weights, save_weights
@@ -40,7 +40,7 @@ __version__ = "0.1.0"
 
 _ROOMS = {
     "campaigns": "Located locate",
-    "clustering": "cluster",
+    "clustering": "cluster distance",
     "errors": "DeepFinderError InputError PartialFailure",
     "evaluation": "Consensus Evaluation Tuning consensus evaluate tune",
     "networks": "Weights import_keras_weights load_weights save_weights",
@@ -74,6 +74,7 @@ __all__ = [
     "consensus",
     "convert",
     "convert_many",
+    "distance",
     "distributions",
     "evaluate",
     "export",

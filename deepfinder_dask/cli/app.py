@@ -34,6 +34,7 @@ VERBS = {
     "verify": ("segment:verify", "Check that a segmentation still holds what its workers wrote."),
     "cluster": ("cluster:cluster", "Turn a label map into particles."),
     "locate": ("locate:locate", "Find the particles in a tomogram: convert, segment, cluster, export, draw."),
+    "distance": ("distance:distance", "Measure how far particles are from a structure, and filter by it."),
     "evaluate": ("evaluate:evaluate", "Compare found particles with true ones, one to one."),
     "tune": ("tune:tune", "Choose the sizes and scores below which particles are dropped, on annotated tomograms."),
     "consensus": ("consensus:consensus", "Bring particles of several methods or annotators together, one to one."),

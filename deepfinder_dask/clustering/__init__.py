@@ -12,11 +12,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from deepfinder_dask.clustering.settings import ClusterSettings
+from deepfinder_dask.clustering.settings import ClusterSettings, DistanceSettings
 
 if TYPE_CHECKING:
     from deepfinder_dask.clustering.bandwidths import ClusterWarning
     from deepfinder_dask.clustering.components import Components
+    from deepfinder_dask.clustering.distancing import distance
     from deepfinder_dask.clustering.lazy import cluster_lazily
     from deepfinder_dask.clustering.mean_shift import Clusters, find_clusters
     from deepfinder_dask.clustering.verb import cluster, find_components
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "cluster": "verb",
     "cluster_lazily": "lazy",
+    "distance": "distancing",
     "find_clusters": "mean_shift",
     "find_components": "verb",
     "ClusterWarning": "bandwidths",
@@ -36,8 +38,10 @@ __all__ = [
     "ClusterWarning",
     "Clusters",
     "Components",
+    "DistanceSettings",
     "cluster",
     "cluster_lazily",
+    "distance",
     "find_clusters",
     "find_components",
 ]

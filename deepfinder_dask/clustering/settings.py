@@ -154,3 +154,53 @@ class ClusterSettings:
             raise SettingsError(f"split_distance is a number of voxels, 1 or more, got {distance!r}")
         if not self.split:
             raise SettingsError("split_distance says how to split: give --split too")
+
+
+@dataclass(frozen=True, slots=True)
+class DistanceSettings:
+    """How distances of particles to a structure are measured, and which particles stay.
+
+    Raises
+    ------
+    SettingsError
+        A field has a value that cannot work.
+    """
+
+    structure: str | None = None
+    """Class to measure to, by its name or label; may be left out where there is one class of kind structure."""
+    within: float | None = None
+    """Keep particles that are no farther from the structure than this, in Å."""
+    beyond: float | None = None
+    """Keep particles that are farther from the structure than this, in Å, or without one."""
+    maximum: float | None = None
+    """Look no farther than this, in Å; distances beyond it are missing. By default there is no limit."""
+    classes: str | None = None
+    """TOML file of classes, for label maps that do not say what their labels mean, or to overrule what they say."""
+    voxel_size: float | tuple[float, float, float] | None = None
+    """Å per voxel, one number or z, y, x, where the label maps do not say it, or to overrule it."""
+    block: tuple[int, int, int] | None = None
+    """Voxels read at a time, z, y, x, multiples of 4; by default chosen from the chunks of the label map."""
+    memory: int | None = None
+    """Memory that one worker may use, in bytes: decides the block; by default blocks need no more than 600 MiB."""
+    workers: int | None = None
+    """Local worker processes; by default everything runs in this process."""
+    scheduler: str | None = None
+    """Address of a running Dask scheduler, such as tcp://host:8786, instead of local workers."""
+    overwrite: bool = False
+    """Replace output files that are there."""
+
+    def __post_init__(self) -> None:
+        for name in ("within", "beyond", "maximum"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+                raise SettingsError(f"{name} is a length in Å, 0 or more, got {value!r}")
+            if self.maximum is not None and value > self.maximum:
+                raise SettingsError(f"{name} {value:g} Å lies beyond the maximum {self.maximum:g} Å: look farther")
+        if self.within is not None and self.beyond is not None and self.beyond >= self.within:
+            raise SettingsError(f"no particle is beyond {self.beyond:g} Å and within {self.within:g} Å")
+        if self.memory is not None and self.memory < 1:
+            raise SettingsError(f"expected a positive number of bytes of memory, got {self.memory}")
+        if self.block is not None:
+            object.__setattr__(self, "block", asked_block(self.block))

@@ -117,7 +117,7 @@ def cluster(
     FormatError
         There is no label map, it was never finished, or a label belongs to none of its classes.
     GeometryError
-        The probability volume has another shape than the label map.
+        The probability volume or the mask has another shape than the label map.
     VoxelSizeError
         The voxel size is unknown.
     SettingsError
@@ -139,7 +139,7 @@ def cluster(
             raise SettingsError("compute=False writes nothing: leave out the output")
         return cluster_lazily(segmentation, settings, probability=probability, **options)
     chosen = options_to_settings(ClusterSettings, settings, options)
-    target = _checked_output(output, chosen.overwrite)
+    target = checked_output(output, chosen.overwrite)
     scratch = Path.cwd() if target is None else target.absolute().parent
     with opened(segmentation, probability, scratch) as source:
         request = Request.of(source, chosen)
@@ -216,8 +216,14 @@ def find_components(
     return label_blocks(job, grid, executor or SerialExecutor(), "Finding components", progress=False)[0]
 
 
-def _checked_output(output: AnyPath | None, overwrite: bool) -> Path | None:
-    """Where the particles go, refused early if they could not."""
+def checked_output(output: AnyPath | None, overwrite: bool) -> Path | None:
+    """Where particles go, refused early if they could not.
+
+    Raises
+    ------
+    SettingsError, OutputExistsError
+        It is no local Parquet file, or is there and may not be replaced.
+    """
     if output is None:
         return None
     path = Path(output)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepfinder_dask.viewing.agreement import agreement_diagram
+    from deepfinder_dask.viewing.distances import distance_histogram
     from deepfinder_dask.viewing.evaluations import (
         EVALUATION_FILES,
         evaluation_figure,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "EVALUATION_FILES": "evaluations",
     "agreement_diagram": "agreement",
+    "distance_histogram": "distances",
     "distributions": "histograms",
     "evaluation_figure": "evaluations",
     "evaluation_sheet": "evaluations",
@@ -40,6 +42,7 @@ _HOMES = {
 __all__ = [
     "EVALUATION_FILES",
     "agreement_diagram",
+    "distance_histogram",
     "distributions",
     "evaluation_figure",
     "evaluation_sheet",

@@ -1,0 +1,55 @@
+"""``deepfinder distance``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from deepfinder_dask.cli.options import Output, verb
+from deepfinder_dask.clustering.settings import DistanceSettings
+
+_LENGTH = Parameter(metavar="Å")
+
+
+@verb(DistanceSettings, structure=Parameter(metavar="CLASS"), within=_LENGTH, beyond=_LENGTH, maximum=_LENGTH)
+def distance(
+    particles: str,
+    /,
+    *,
+    segmentation: Annotated[list[str], Parameter(alias="-s", consume_multiple=True, metavar="SEG.zarr")],
+    output: Output,
+    settings: DistanceSettings,
+) -> str:
+    """Measure how far particles are from a structure, and filter by it.
+
+    Ribosomes bound to a membrane, as in Moebel et al. (2021): deepfinder distance RIBOSOMES.parquet --segmentation
+    SEG.zarr --structure membrane --within 273.6 -o BOUND.parquet
+
+    Parameters
+    ----------
+    particles
+        Table of particles (.parquet), or any format that says everything itself.
+    segmentation
+        Label maps with the structure, one for each tomogram.
+    output
+        Table of particles, PARTICLES.parquet, with the distances in Å as a column; their histogram goes beside it as
+        PARTICLES.png, before the filter.
+    """
+    from deepfinder_dask.cli.words import counted
+    from deepfinder_dask.clustering.distancing import filter_by_distance, measure_distances
+    from deepfinder_dask.clustering.verb import checked_output
+    from deepfinder_dask.particles.files import refuse_existing
+    from deepfinder_dask.viewing import distance_histogram
+    from deepfinder_dask.viewing.drawing import save_png
+
+    target = checked_output(output, settings.overwrite) or Path(output)
+    picture = target.with_suffix(".png")
+    refuse_existing([picture], settings.overwrite)
+    measured, structure = measure_distances(particles, segmentation, settings, scratch=target.absolute().parent)
+    found = filter_by_distance(measured, structure, within=settings.within, beyond=settings.beyond)
+    marks = [length for length in (settings.within, settings.beyond) if length is not None]
+    found.write(target)
+    save_png(distance_histogram(measured, structure, marks=sorted(marks)), picture)
+    return f"measured {len(measured)} particles to {structure}, kept {counted(found)} → {target}, {picture}"
