@@ -148,6 +148,7 @@ def _layout(grid: BlockGrid) -> tuple[Shape3, Shape3]:
             shard.append(large)
             continue
         divisors = [d for d in range(1, core + 1) if core % d == 0]
-        chunk.append(min(divisors, key=lambda d, good=good: max(d / good, good / d)))
-        shard.append(max(d for d in divisors if d % chunk[-1] == 0 and (d <= large or d == chunk[-1])))
+        nearest = min((max(d / good, good / d), d) for d in divisors)[1]
+        chunk.append(nearest)
+        shard.append(max(d for d in divisors if d % nearest == 0 and (d <= large or d == nearest)))
     return triple(chunk), triple(shard)

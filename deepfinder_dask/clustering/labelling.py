@@ -113,7 +113,7 @@ class Numbered:
     """Labels, those too that do not count."""
     mask: NDArray[np.bool_]
     """Which voxels count."""
-    numbers: NDArray[np.uint32]
+    numbers: NDArray[np.unsignedinteger[Any]]
     """Object of each voxel, from 1; 0 for none."""
     n: int
     """Number of objects."""

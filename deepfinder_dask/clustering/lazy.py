@@ -23,10 +23,11 @@ from deepfinder_dask.clustering.labelling import LabelJob, label_block
 from deepfinder_dask.clustering.merging import Merger
 from deepfinder_dask.clustering.request import Found, Request
 from deepfinder_dask.clustering.settings import ClusterSettings
-from deepfinder_dask.clustering.sources import ArraySource, Chunk, opened
+from deepfinder_dask.clustering.sources import Chunk, opened
 from deepfinder_dask.errors import SettingsError
 from deepfinder_dask.execution import SerialExecutor, options_to_settings
 from deepfinder_dask.particles import Particles
+from deepfinder_dask.tomograms.boxes import ArraySource
 from deepfinder_dask.tomograms.location import is_remote, normalise
 from deepfinder_dask.tomograms.sources.compressed import compression_of
 
@@ -105,7 +106,8 @@ def _label_lazily(request: Request) -> Delayed:
     if not request.settings.split:
         request = _without_voxels(request)
     finish = delayed(_finish, pure=False)
-    return finish(delayed(request, traverse=False, pure=False), level[0])
+    table: Delayed = finish(delayed(request, traverse=False, pure=False), level[0])
+    return table
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,8 @@ def _shift_lazily(request: Request) -> Delayed:
     shift = delayed(_shift_group, pure=False)
     groups = [shift(shared, number) for number in range(len(job.groups))]
     finish = delayed(_finish_groups, pure=False)
-    return finish(delayed(_without_voxels(request), traverse=False, pure=False), groups)
+    table: Delayed = finish(delayed(_without_voxels(request), traverse=False, pure=False), groups)
+    return table
 
 
 def _shift_group(request: Request, number: int) -> tuple[Components, NDArray[np.float64]]:

@@ -22,6 +22,26 @@ COMPILER_BYTES = 128 * MIB
 """Memory of the compiled code of mean-shift and its compiler."""
 SHIFT_VOXEL_BYTES = 3
 """Bytes per voxel that mean-shift reads, beside the label as stored: label 1, probability 1, bits and tables."""
+SPLIT_VOXELS = 4 * MIB
+"""Most voxels of the box of a component that is parted. Part of what splitting means, so it is no setting."""
+SPLIT_VOXEL_BYTES = 110
+"""Bytes per voxel of the box of a component that is parted: distances, depth, and the watershed's copies and queue."""
+
+
+def check_split_memory(memory: int | None) -> None:
+    """Refuse less memory than it takes to part the largest component that is parted.
+
+    Raises
+    ------
+    SettingsError
+        A worker may use less.
+    """
+    need = PROCESS_BYTES + SPLIT_VOXELS * SPLIT_VOXEL_BYTES
+    if memory is not None and need > memory:
+        raise SettingsError(
+            f"splitting needs {need / MIB:.0f} MiB, whatever the block, allowed are {memory / MIB:.0f}: "
+            f"use at least --memory {-(-need // MIB)}MiB"
+        )
 
 
 def projected_bytes(voxels: int, itemsize: int) -> int:

@@ -15,7 +15,7 @@ from deepfinder_dask.clustering.components import Components, SizeLimits
 from deepfinder_dask.clustering.labelling import LabelJob
 from deepfinder_dask.clustering.measures import measure_particles
 from deepfinder_dask.clustering.merging import Pieces
-from deepfinder_dask.clustering.planning import plan_blocks, plan_shift_blocks
+from deepfinder_dask.clustering.planning import check_split_memory, plan_blocks, plan_shift_blocks
 from deepfinder_dask.clustering.settings import ClusterSettings
 from deepfinder_dask.clustering.shift_job import ShiftJob, halo_of
 from deepfinder_dask.clustering.sources import LabelMap, within
@@ -154,6 +154,8 @@ class Request:
     def label_grid(self) -> BlockGrid:
         """Blocks for connected components (a SettingsError where none fits the memory)."""
         source, settings = self.source, self.settings
+        if settings.split:
+            check_split_memory(settings.memory)
         return plan_blocks(source.shape, source.unit, source.itemsize, block=settings.block, memory=settings.memory)
 
     def split_distances(self) -> NDArray[np.float64]:

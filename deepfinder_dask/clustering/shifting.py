@@ -76,7 +76,8 @@ def _seeds(bits: NDArray[np.uint64], box: Box, shape: Shape3, group: Group) -> B
     counts = triple(len(b) for b in bins)
     first, few = np.full(prod(counts), -1, np.int64), np.full(FEW, -1, np.int64)
     extent = _array([*shape, 0, 0, 0])
-    voxels = first_in_bins(bits, _array(box.start), _array(shape), *numbers, _array(counts), first, few, extent)
+    z, y, x = numbers
+    voxels = first_in_bins(bits, _array(box.start), _array(shape), z, y, x, _array(counts), first, few, extent)
     if voxels == 0:
         return None
     filled = np.flatnonzero(first >= 0)

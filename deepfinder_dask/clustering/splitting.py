@@ -29,10 +29,9 @@ from deepfinder_dask.clustering.bandwidths import ClusterWarning
 from deepfinder_dask.clustering.components import Components, concatenate
 from deepfinder_dask.clustering.labelling import LabelJob, Numbered, measure, number_voxels
 from deepfinder_dask.clustering.merging import AXES_CROSSED
+from deepfinder_dask.clustering.planning import SPLIT_VOXELS
 from deepfinder_dask.execution import Executor, Progress
 
-SPLIT_VOXELS = 1 << 22
-"""Most voxels of the box of a component that is parted: about 400 MiB. Part of the definition, so it is no setting."""
 FINENESS = 16
 """Steps of depth per voxel of distance."""
 NAMED = 3
@@ -139,7 +138,7 @@ def _warn_of_large(large: Components, shape: Shape3, name: str) -> None:
 def part_component(job: LabelJob, whole: Whole) -> Components | None:
     """The parts of a component, in canonical order; None where it is one particle.
 
-    Peak memory is about 100 bytes per voxel of its box.
+    Peak memory is about 110 bytes per voxel of its box.
     """
     found = parted(job, whole)
     if found is None:

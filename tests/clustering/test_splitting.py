@@ -200,6 +200,13 @@ def test_what_is_too_large_stays_whole_and_is_named(case, monkeypatch, tmp_path)
     np.testing.assert_array_equal(*values)
 
 
+def test_memory_that_cannot_hold_the_largest_box_is_refused(case):
+    with pytest.raises(
+        SettingsError, match=r"splitting needs 696 MiB, .* allowed are 500: use at least --memory 696MiB"
+    ):
+        cluster(case[0], split=True, memory=500 * 2**20)
+
+
 def test_a_class_without_a_radius_needs_a_distance(tmp_path):
     labels, _, _ = planted()
     path = store(str(tmp_path / "seg.zarr"), labels, classes=(CLASSES[0], ParticleClass("odd", 3)))
