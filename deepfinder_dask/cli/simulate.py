@@ -10,13 +10,14 @@ from deepfinder_dask.simulation.settings import SimulateSettings
 def simulate(config: str, /, *, output: Output, settings: SimulateSettings) -> str:
     """Simulate tomograms whose particles are known.
 
-    Each tomogram NAME of the configuration gives NAME.zarr, NAME_labels.zarr, NAME_instances.zarr and
-    NAME_particles.parquet, the truth; classes.toml names the classes.
+    Each tomogram NAME of the configuration gives NAME.zarr, its truth NAME_labels.zarr, NAME_instances.zarr and
+    NAME_particles.parquet, and the picture NAME.png; classes.toml names the classes, summary.json tells what was placed
+    and the signal-to-noise ratio that was measured.
 
     Parameters
     ----------
     config
-        TOML file, or the name of a configuration that comes with the package: demo or training.
+        TOML file, or the name of a configuration that comes with the package: cell, demo or training.
     output
         Folder.
     """

@@ -1,13 +1,14 @@
 """Simulation: tomograms with known truth.
 
-In: a TOML file of species (built-in density phantoms), scenes and imaging. Out: for each tomogram its OME-Zarr, the
-true particles with their orientations, and the true class and instance of every voxel.
+In: a TOML file of species (density maps or built-in phantoms), scenes and imaging. Out: for each tomogram its OME-Zarr,
+the true particles with their orientations, and the true class and instance of every voxel.
 
 ::
 
-    phantoms ──► scene ──► tilt series ──► filtered images ──► back-projection ──► stores
-               density     projections,     ramp                 missing wedge
-               and truth   CTF, noise
+    bodies ──► scene ──► density and truth ──► projections ──► tilt series ──► filtered rows ──► back-projection
+    maps,      what is    slab by slab of y     rows of each    CTF, shifts,     ramp              missing wedge,
+    phantoms   where                                            noise, image                       slab by slab
+                                                                by image
 """
 
 from __future__ import annotations
@@ -18,34 +19,63 @@ from typing import TYPE_CHECKING, Any
 from deepfinder_dask.simulation.settings import SimulateSettings
 
 if TYPE_CHECKING:
-    from deepfinder_dask.simulation.config import SimulationConfig, Species, TiltImaging, TomogramConfig, read_config
-    from deepfinder_dask.simulation.imaging import simulate_tomogram
+    from deepfinder_dask.simulation.bodies import Body, MapBody, body_of
+    from deepfinder_dask.simulation.config import read_config
+    from deepfinder_dask.simulation.imaging import Simulated, simulate_tomogram
     from deepfinder_dask.simulation.phantoms import PHANTOMS, Phantom
+    from deepfinder_dask.simulation.placing import place_scene
+    from deepfinder_dask.simulation.recipe import (
+        Membranes,
+        SimulationConfig,
+        Species,
+        Structure,
+        TiltImaging,
+        TomogramConfig,
+    )
+    from deepfinder_dask.simulation.rendering import Rendered, render
+    from deepfinder_dask.simulation.scene import Placed, Scene
     from deepfinder_dask.simulation.verb import simulate
 
 _HOMES = {
-    "simulate": "verb",
-    **dict.fromkeys(("SimulationConfig", "Species", "TiltImaging", "TomogramConfig", "read_config"), "config"),
-    "simulate_tomogram": "imaging",
-    **dict.fromkeys(("PHANTOMS", "Phantom"), "phantoms"),
+    "bodies": "Body MapBody body_of",
+    "config": "read_config",
+    "imaging": "Simulated simulate_tomogram",
+    "phantoms": "PHANTOMS Phantom",
+    "placing": "place_scene",
+    "recipe": "Membranes SimulationConfig Species Structure TiltImaging TomogramConfig",
+    "rendering": "Rendered render",
+    "scene": "Placed Scene",
+    "verb": "simulate",
 }
+_MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "PHANTOMS",
+    "Body",
+    "MapBody",
+    "Membranes",
     "Phantom",
+    "Placed",
+    "Rendered",
+    "Scene",
     "SimulateSettings",
+    "Simulated",
     "SimulationConfig",
     "Species",
+    "Structure",
     "TiltImaging",
     "TomogramConfig",
+    "body_of",
+    "place_scene",
     "read_config",
+    "render",
     "simulate",
     "simulate_tomogram",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Load what needs SciPy, pandas or zarr only when asked for."""
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    """Load what needs SciPy, PyTorch, pandas or zarr only when asked for."""
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,6 +11,8 @@ name       body                                        volume   greatest extent 
            takes to have the ring's volume
 ``shell``  hollow ball, radii 130 Å and 85 Å           6.63e6   260 Å across        full
 ``ball``   solid ball of radius 80 Å                   2.14e6   160 Å across        full
+``barrel`` open cylinder along z, 180 Å long, radii    2.94e6   248 Å corner to     about z, and z to -z
+           85 Å and 45 Å                                        corner
 ``hook``   capsule along z with a ball at the side     --       200 Å long          none but a mirror
            of its +z end
 =========  ==========================================  =======  ==================  =====================
@@ -55,6 +57,16 @@ class Phantom:
         """Radius in Å of the ball of equal volume."""
         return float((3 * self.volume / (4 * pi)) ** (1 / 3))
 
+    @property
+    def tail(self) -> float:
+        """Å beyond the extent at which the density has faded."""
+        return 6 * EDGE
+
+    def sample(self, points: Points) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Density, and whether the body is there, at points (..., 3) x, y, z in Å."""
+        distance = self.distance(points)
+        return density_of(distance), distance <= 0
+
 
 def density_of(distance: NDArray[np.float64], edge: float = EDGE) -> NDArray[np.float32]:
     """Density, 1 deep inside and 0 far outside, of a signed distance in Å; exactly one half on the surface."""
@@ -96,6 +108,19 @@ def hollow_ball(name: str, outer: float, inner: float) -> Phantom:
     return Phantom(name, distance, outer, 4 / 3 * pi * (outer**3 - inner**3))
 
 
+def barrel(name: str, outer: float, inner: float, length: float) -> Phantom:
+    """Cylinder along z of radius ``outer``, with a hole of radius ``inner`` from end to end; all sizes in Å."""
+
+    def distance(points: Points) -> NDArray[np.float64]:
+        across = np.hypot(points[..., 0], points[..., 1])
+        wall = np.maximum(across - outer, inner - across)
+        end = np.abs(points[..., 2]) - length / 2
+        outside = np.hypot(np.maximum(wall, 0), np.maximum(end, 0))
+        return np.asarray(outside + np.minimum(np.maximum(wall, end), 0))
+
+    return Phantom(name, distance, float(np.hypot(outer, length / 2)), pi * (outer**2 - inner**2) * length)
+
+
 def hook(name: str, radius: float, length: float, knob: float) -> Phantom:
     """Capsule along z of this ``radius`` and total ``length`` with a ball of radius ``knob`` beside its +z end (+x).
 
@@ -118,9 +143,10 @@ RING = torus("ring", circle=90.0, tube=45.0)
 ROD = capsule("rod", radius=65.0, volume=RING.volume)
 SHELL = hollow_ball("shell", outer=130.0, inner=85.0)
 BALL = hollow_ball("ball", outer=80.0, inner=0.0)
+BARREL = barrel("barrel", outer=85.0, inner=45.0, length=180.0)
 HOOK = hook("hook", radius=35.0, length=200.0, knob=40.0)
 
-PHANTOMS: dict[str, Phantom] = {p.name: p for p in (RING, ROD, SHELL, BALL, HOOK)}
+PHANTOMS: dict[str, Phantom] = {p.name: p for p in (RING, ROD, SHELL, BALL, BARREL, HOOK)}
 """The built-in phantoms by name."""
 
 

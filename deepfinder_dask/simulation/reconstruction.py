@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import fft
 
@@ -22,15 +23,29 @@ def ramp(frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(k * end)
 
 
-def ramp_filter(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Filter images (n, y, x) by the ramp along x, across the tilt axis; zero-padded to twice the width."""
+def ramp_filter(images: NDArray[np.float32], levels: NDArray[np.float64], device: str = "cpu") -> NDArray[np.float32]:
+    """Filter images by the ramp along x, across the tilt axis; zero-padded to twice the width.
+
+    Parameters
+    ----------
+    images : (n, y, x) float32
+        Any rows of them: each is filtered on its own.
+    levels : (n,) float64
+        Mean of each whole image, taken off first: the step at its border would show.
+    device : str
+        Where torch computes: "cpu" or "cuda".
+
+    Returns
+    -------
+    filtered : (n, y, x) float32
+    """
     width = images.shape[2]
     size = fft.next_fast_len(2 * width, real=True)
-    factor = ramp(fft.rfftfreq(size)).astype(np.float32)
+    factor = torch.from_numpy(ramp(fft.rfftfreq(size)).astype(np.float32)).to(device)
     out = np.empty_like(images)
-    for number, image in enumerate(images):
-        level = image.mean(dtype=np.float64)
-        out[number] = fft.irfft(fft.rfft(image - np.float32(level), n=size, axis=1) * factor, n=size, axis=1)[:, :width]
+    for number, (image, level) in enumerate(zip(images, levels, strict=True)):
+        rows = torch.from_numpy(image - np.float32(level)).to(device)
+        out[number] = torch.fft.irfft(torch.fft.rfft(rows, n=size, dim=1) * factor, n=size, dim=1)[:, :width].cpu()
     return out
 
 

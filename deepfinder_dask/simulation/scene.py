@@ -1,19 +1,23 @@
-"""Scenes: particles in random orientations that do not touch, as one density volume with its truth."""
+"""Scenes: what is where, in a few numbers each; `rendering` makes voxels of any part of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from deepfinder_dask.blocks import Shape3
-from deepfinder_dask.errors import SettingsError
-from deepfinder_dask.simulation.phantoms import Phantom, density_of
+from deepfinder_dask.blocks import Box, Shape3, triple
+from deepfinder_dask.simulation.bodies import Body, body_of
+from deepfinder_dask.simulation.ice import IceField
+from deepfinder_dask.simulation.membranes import Membrane
+from deepfinder_dask.simulation.phantoms import Phantom, hollow_ball
+from deepfinder_dask.simulation.recipe import Species
 
-PLACES_TRIED = 3000
-"""Random places tried for one particle before the scene is called full."""
+Position = tuple[float, float, float]
+"""Centre in voxels, (z, y, x); voxel ``i`` has its centre at ``i``."""
 
 
 @dataclass(frozen=True)
@@ -24,24 +28,66 @@ class Placed:
     """Species."""
     label: int
     """Class label of the species."""
-    position: tuple[float, float, float]
-    """Centre in voxels, (z, y, x); voxel ``i`` has its centre at ``i``."""
+    position: Position
+    """Centre in voxels, (z, y, x)."""
     angles: tuple[float, float, float]
     """rot, tilt, psi in degrees; ``Rotation.from_euler("ZYZ", angles).inv()`` maps object to tomogram (x, y, z)."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A density volume and its truth; particle number ``i`` (from 0) has the instance ``i + 1``."""
+    """The content of a tomogram. Instances are numbered from 1: particles, then beads, then membranes, in order."""
 
-    density: NDArray[np.float32]
-    """(z, y, x) float32: 0 in the void, 1 inside a particle."""
-    labels: NDArray[np.uint8]
-    """(z, y, x) uint8: class label where the density of its particle is at least one half."""
-    instances: NDArray[np.uint32]
-    """(z, y, x) uint32: number of the particle, from 1."""
+    shape: Shape3
+    """Voxels, (z, y, x)."""
+    voxel_size: float
+    """Å."""
+    species: Mapping[str, Species]
+    """Species by name."""
     particles: tuple[Placed, ...]
-    """The particles, in the order of their instance numbers."""
+    """The particles."""
+    beads: tuple[Position, ...] = ()
+    """Centres of gold beads."""
+    bead: Phantom | None = field(default=None, compare=False)
+    """Body of a bead."""
+    gold_label: int = 0
+    """Class label of the beads."""
+    membranes: tuple[Membrane, ...] = ()
+    """The membranes."""
+    membrane_label: int = 0
+    """Class label of the membranes."""
+    ice: IceField | None = None
+    """Empty and thick regions."""
+    asked: Mapping[str, int] = field(default_factory=dict)
+    """Particles that were to be placed, by species."""
+
+    def body(self, name: str) -> Body:
+        """The body of a species."""
+        return body_of(self.species[name], self.voxel_size)
+
+    def counts(self) -> dict[str, int]:
+        """Particles placed, by species."""
+        found = dict.fromkeys(self.species, 0)
+        for particle in self.particles:
+            found[particle.name] += 1
+        return found
+
+    def __getstate__(self) -> dict[str, object]:
+        # The distance of a phantom is a function made at run time, which cannot be sent to a worker: its size can.
+        state = dict(self.__dict__)
+        state["bead"] = None if self.bead is None else self.bead.extent
+        return state
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        radius = state["bead"]
+        if isinstance(radius, float):
+            self.__dict__["bead"] = gold_bead(2 * radius)
+
+
+def gold_bead(diameter: float) -> Phantom:
+    """The body of a gold bead of this diameter in Å."""
+    return hollow_ball("gold", diameter / 2, 0.0)
 
 
 def random_rotation(rng: np.random.Generator) -> Rotation:
@@ -49,126 +95,50 @@ def random_rotation(rng: np.random.Generator) -> Rotation:
     return Rotation.from_quat(rng.normal(size=4))
 
 
-def sampled_distance(
-    phantom: Phantom, to_tomogram: Rotation, fraction: NDArray[np.float64], voxel_size: float, margin: float
-) -> NDArray[np.float64]:
-    """Signed distance in Å of a rotated phantom on a cube of voxels.
+def to_tomogram(angles: tuple[float, float, float]) -> NDArray[np.float64]:
+    """Matrix object → tomogram, (3, 3) acting on x, y, z, of rot, tilt, psi in degrees."""
+    matrix: NDArray[np.float64] = Rotation.from_euler("ZYZ", angles, degrees=True).inv().as_matrix()
+    return matrix
+
+
+def angles_of(rotation: Rotation) -> tuple[float, float, float]:
+    """rot, tilt, psi in degrees of a rotation object → tomogram."""
+    rot, tilt, psi = rotation.inv().as_euler("ZYZ", degrees=True)
+    return float(rot), float(tilt), float(psi)
+
+
+def cube_around(position: Position, reach: float) -> Box:
+    """Box of the voxels around the one nearest to a position, ``reach`` voxels and one more to each side."""
+    middle = [round(p) for p in position]
+    more = int(np.ceil(reach)) + 1
+    return Box(triple(m - more for m in middle), triple(m + more + 1 for m in middle))
+
+
+def object_points(box: Box, position: Position, matrix: NDArray[np.float64], voxel_size: float) -> NDArray[np.float64]:
+    """Voxels of a box as points of the object placed there: the same bits for a voxel whatever box it is asked in.
 
     Parameters
     ----------
-    phantom : Phantom
-    to_tomogram : Rotation
-        Maps object to tomogram, in x, y, z.
-    fraction : (3,) float64
-        Offset in voxels (z, y, x) of the phantom's centre from the cube's middle voxel.
+    box : Box
+        Voxels of the tomogram.
+    position : (z, y, x)
+        Centre of the object in voxels.
+    matrix : (3, 3) float64
+        Object → tomogram, acting on x, y, z.
     voxel_size : float
-        Å per voxel.
-    margin : float
-        The cube holds everything within this distance in Å of the body.
+        Å.
 
     Returns
     -------
-    distance : (n, n, n) float64
-        Å, axes z, y, x; ``n`` is odd.
+    points : (z, y, x, 3) float64
+        x, y, z in Å from the object's centre.
     """
-    reach = int(np.ceil((phantom.extent + margin) / voxel_size)) + 1
-    axis = np.arange(-reach, reach + 1, dtype=np.float64)
-    zyx = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1) - fraction
-    in_object = to_tomogram.inv().apply(zyx[..., ::-1].reshape(-1, 3) * voxel_size)
-    return phantom.distance(in_object).reshape(zyx.shape[:3])
-
-
-def build_scene(
-    species: list[tuple[str, int, Phantom, int]],
-    shape: Shape3,
-    voxel_size: float,
-    gap: float,
-    rng: np.random.Generator,
-) -> Scene:
-    """Place particles at random, uniformly oriented and at least ``gap`` apart, wholly inside the volume.
-
-    Parameters
-    ----------
-    species : list of (name, label, phantom, count)
-    shape : (z, y, x) voxels
-    voxel_size : float
-        Å per voxel.
-    gap : float
-        Least distance in Å between the surfaces of two particles.
-    rng : numpy.random.Generator
-        Decides everything that is random.
-
-    Returns
-    -------
-    Scene
-
-    Raises
-    ------
-    SettingsError
-        If the particles do not fit, or are smaller than a voxel.
-    """
-    density = np.zeros(shape, dtype=np.float32)
-    labels = np.zeros(shape, dtype=np.uint8)
-    instances = np.zeros(shape, dtype=np.uint32)
-    placed: list[Placed] = []
-    queue = [(name, label, phantom) for name, label, phantom, count in species for _ in range(count)]
-    for number in rng.permutation(len(queue)):
-        name, label, phantom = queue[number]
-        rotation = random_rotation(rng)
-        fraction = rng.uniform(-0.5, 0.5, size=3)
-        distance = sampled_distance(phantom, rotation, fraction, voxel_size, gap)
-        if not np.any(distance <= 0):
-            raise SettingsError(f"{name} falls between the voxels of {voxel_size:g} Å: use a smaller voxel_size")
-        corner = _free_corner(distance < gap, instances, rng)
-        if corner is None:
-            raise SettingsError(
-                f"cannot place {len(queue)} particles in {'x'.join(map(str, shape))} voxels: "
-                f"no room for number {len(placed) + 1} ({name}); use lower counts, a smaller gap or a larger shape"
-            )
-        inside, (dz, dy, dx) = _clip(corner, distance.shape, shape)
-        part = distance[dz, dy, dx]
-        density[inside] += density_of(part)
-        body = part <= 0
-        labels[inside][body] = label
-        instances[inside][body] = len(placed) + 1
-        centre = np.array(corner) + distance.shape[0] // 2 + fraction
-        rot, tilt, psi = rotation.inv().as_euler("ZYZ", degrees=True)
-        placed.append(
-            Placed(
-                name,
-                label,
-                (float(centre[0]), float(centre[1]), float(centre[2])),
-                (float(rot), float(tilt), float(psi)),
-            )
-        )
-    return Scene(density, labels, instances, tuple(placed))
-
-
-def _free_corner(
-    forbidden: NDArray[np.bool_], instances: NDArray[np.uint32], rng: np.random.Generator
-) -> tuple[int, int, int] | None:
-    """First voxel of a cube placed at random: its forbidden voxels are inside the volume and hold no particle."""
-    lows, highs = [], []
-    for axis, extent in enumerate(instances.shape):
-        others = tuple(a for a in range(3) if a != axis)
-        (used,) = np.nonzero(forbidden.any(axis=others))
-        lows.append(-int(used[0]))
-        highs.append(extent - int(used[-1]))
-    if any(low >= high for low, high in zip(lows, highs, strict=True)):
-        return None
-    for z, y, x in rng.integers(lows, highs, size=(PLACES_TRIED, 3)).tolist():
-        inside, within = _clip((z, y, x), forbidden.shape, instances.shape)
-        if not np.any(instances[inside][forbidden[within]]):
-            return z, y, x
-    return None
-
-
-def _clip(
-    corner: tuple[int, int, int], size: tuple[int, ...], shape: tuple[int, ...]
-) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Slices of a cube's part inside the volume: in the volume and in the cube."""
-    starts = [max(0, c) for c in corner]
-    stops = [min(n, c + s) for c, s, n in zip(corner, size, shape, strict=True)]
-    inside = tuple(slice(a, b) for a, b in zip(starts, stops, strict=True))
-    within = tuple(slice(a - c, b - c) for a, b, c in zip(starts, stops, corner, strict=True))
-    return inside, within
+    z, y, x = (
+        (np.arange(a, b, dtype=np.float64) - p) * voxel_size
+        for a, b, p in zip(box.start, box.stop, position, strict=True)
+    )
+    points = np.empty((*box.shape, 3))
+    for axis in range(3):  # the transpose takes the tomogram to the object
+        plane = (matrix[2, axis] * z)[:, None] + (matrix[1, axis] * y)[None, :]
+        np.add(plane[:, :, None], (matrix[0, axis] * x)[None, None, :], out=points[..., axis])
+    return points

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import fft, sparse
 
@@ -138,30 +139,33 @@ def shift_phase(shape: tuple[int, int], shift: tuple[float, float]) -> NDArray[n
 
 
 def transfer(
-    projections: NDArray[np.float32], factor: NDArray[np.float32], shifts: NDArray[np.float64] | None = None
+    projection: NDArray[np.float32],
+    factor: NDArray[np.float32],
+    shift: tuple[float, float] | None = None,
+    device: str = "cpu",
 ) -> NDArray[np.float32]:
-    """Apply a transfer function, and a shift to each image.
+    """Apply a transfer function to an image, and move it.
 
     Parameters
     ----------
-    projections : (n, y, x) float32
+    projection : (y, x) float32
     factor : (y, x // 2 + 1) float32
         From `ctf`, for this image shape.
-    shifts : (n, 2) float64, optional
-        Voxels (y, x).
+    shift : (y, x), optional
+        Voxels.
+    device : str
+        Where torch computes: "cpu" or "cuda".
 
     Returns
     -------
-    images : (n, y, x) float32
+    image : (y, x) float32
     """
-    size = (projections.shape[1], projections.shape[2])
-    out = np.empty_like(projections)
-    for number, image in enumerate(projections):
-        spectrum = fft.rfft2(image) * factor
-        if shifts is not None:
-            spectrum *= shift_phase(size, (float(shifts[number, 0]), float(shifts[number, 1])))
-        out[number] = fft.irfft2(spectrum, s=size)
-    return out
+    size = (projection.shape[0], projection.shape[1])
+    spectrum = torch.fft.rfft2(torch.from_numpy(projection).to(device)) * torch.from_numpy(factor).to(device)
+    if shift is not None:
+        spectrum *= torch.from_numpy(shift_phase(size, shift)).to(device)
+    image: NDArray[np.float32] = torch.fft.irfft2(spectrum, s=size).cpu().numpy()
+    return image
 
 
 def noise_level(clean: NDArray[np.float32], snr: float) -> float:

@@ -4,20 +4,33 @@ import numpy as np
 import pytest
 from scipy import fft, ndimage
 
-from deepfinder_dask.simulation.config import TiltImaging
-from deepfinder_dask.simulation.imaging import image_scene, reconstruct
-from deepfinder_dask.simulation.phantoms import RING, ROD
-from deepfinder_dask.simulation.reconstruction import CUTOFF, ramp
-from deepfinder_dask.simulation.scene import build_scene
+from deepfinder_dask.blocks import Box
+from deepfinder_dask.simulation import Species, TiltImaging, place_scene, render
+from deepfinder_dask.simulation.imaging import Camera
+from deepfinder_dask.simulation.reconstruction import CUTOFF, back_project, ramp, ramp_filter
 from deepfinder_dask.simulation.tilt_series import ctf, project, projection_matrix, tilt_angles, transfer, wavelength
 
 VOXEL = 20.0
 
 
 @pytest.fixture(scope="module")
-def density():
-    species = [("ring", 1, RING, 7), ("rod", 2, ROD, 7)]
-    return build_scene(species, (37, 70, 64), VOXEL, 40.0, np.random.default_rng(5)).density
+def density(scene_of):
+    config = scene_of({"ring": 7, "rod": 7}, (37, 70, 64))
+    return render(place_scene(config, config.tomograms[0]), Box.whole((37, 70, 64))).density
+
+
+def take_series(density, imaging, seed=1, voxel_size=VOXEL, ice=None):
+    """Camera, images and what they are without noise, (n, y, x) each, of a density volume."""
+    camera = Camera(imaging, voxel_size, np.random.SeedSequence(seed), ice)
+    projections = project(density, camera.true_tilts)
+    level = camera.noise_level(projections[camera.untilted])
+    images = np.stack([camera.take(image, number, level)[0] for number, image in enumerate(projections)])
+    clean = np.stack([camera.clean(image, number) for number, image in enumerate(projections)])
+    return camera, images, clean
+
+
+def rebuild(camera, images, depth):
+    return camera.reconstruct(images, [float(i.mean(dtype=np.float64)) for i in images], depth)
 
 
 def test_the_untilted_projection_is_the_sum_over_z(density):
@@ -59,17 +72,17 @@ def test_the_ctf_starts_at_the_amplitude_contrast_and_first_vanishes_where_theor
 
 
 def test_shifts_move_images(density):
-    images = project(density, np.zeros(1))
+    image = project(density, np.zeros(1))[0]
     flat = np.ones((70, 33), dtype=np.float32)
-    moved = transfer(images, flat, np.array([[3.0, -5.0]]))
-    assert np.allclose(moved[0], np.roll(images[0], (3, -5), axis=(0, 1)), atol=1e-3)
+    moved = transfer(image, flat, (3.0, -5.0))
+    assert np.allclose(moved, np.roll(image, (3, -5), axis=(0, 1)), atol=1e-3)
 
 
 @pytest.mark.parametrize("snr", [0.02, 0.1])
 def test_the_snr_is_the_one_stated(density, snr):
-    series = image_scene(density, VOXEL, TiltImaging(snr=snr, alignment_error=0), np.random.SeedSequence(1))
-    straight = -transfer(density.sum(axis=0)[None], ctf((70, 64), VOXEL, 3.0, 300.0, 2.7, 0.07))[0]
-    noise = series.images - series.clean
+    _, images, clean = take_series(density, TiltImaging(snr=snr, alignment_error=0))
+    straight = -transfer(density.sum(axis=0), ctf((70, 64), VOXEL, 3.0, 300.0, 2.7, 0.07))
+    noise = images - clean
     assert straight.var() / noise.var() == pytest.approx(snr, rel=0.02)
     assert abs(noise.mean()) < 0.01 * noise.std()
     levels = noise.std(axis=(1, 2))
@@ -79,24 +92,76 @@ def test_the_snr_is_the_one_stated(density, snr):
 
 
 def test_particles_are_dark(density):
-    quiet = TiltImaging(snr=1e6, alignment_error=0)
-    series = image_scene(density, VOXEL, quiet, np.random.SeedSequence(1))
-    tomogram = reconstruct(series.images, series.tilts, 37)
+    camera, images, _ = take_series(density, TiltImaging(snr=1e6, alignment_error=0))
+    tomogram = rebuild(camera, images, 37)
     inside, outside = tomogram[density > 0.9].mean(), tomogram[density < 0.1].mean()
     assert inside < outside - 2 * tomogram[density < 0.1].std()
     assert np.corrcoef(tomogram.ravel(), density.ravel())[0, 1] < -0.6
 
 
-def test_the_missing_wedge_is_missing(density):
-    """Fourier energy beyond the greatest tilt, where no image has any, is a small part of what it is within."""
-    series = image_scene(density, VOXEL, TiltImaging(snr=0.1), np.random.SeedSequence(1))
-    cube = reconstruct(series.images, series.tilts, 64) * np.hanning(64)[:, None, None] * np.hanning(64)[None, None, :]
-    power = (np.abs(fft.fftn(cube)) ** 2).sum(axis=1)
-    kz, kx = np.meshgrid(fft.fftfreq(64), fft.fftfreq(64), indexing="ij")
+@pytest.mark.parametrize("mirror", [0, 1, 2])
+def test_the_reconstruction_is_no_mirror_image(scene_of, blobs, mirror):
+    """A chiral object comes back as it is, not flipped along any axis: each sign of the tilt geometry matters."""
+    config = scene_of({"blobs": 1}, (32, 40, 40), 10.0, species=(Species("blobs", 1, map=str(blobs)),), gap=0.0)
+    scene = place_scene(config, config.tomograms[0])
+    truth = render(scene, Box.whole(scene.shape)).density
+    camera, images, _ = take_series(truth, TiltImaging(snr=1e6, alignment_error=0, defocus=1.0), voxel_size=10.0)
+    tomogram = -rebuild(camera, images, 32)
+    # Both about the particle's own centre, so that only the shape can tell.
+    z, y, x = (round(p) for p in scene.particles[0].position)
+    around = np.s_[z - 9 : z + 10, y - 9 : y + 10, x - 9 : x + 10]
+    right, wrong = (
+        np.corrcoef(tomogram[around].ravel(), other.ravel())[0, 1]
+        for other in (truth[around], np.flip(truth[around], axis=mirror))
+    )
+    assert right > 0.8
+    assert wrong < right - 0.1
+    # Planted fault: tilts put back with the other sign.
+    turned = -back_project(ramp_filter(images, images.mean(axis=(1, 2))), -camera.tilts, 32)
+    assert np.corrcoef(turned[around].ravel(), truth[around].ravel())[0, 1] < right - 0.1
+
+
+def wedge_energy(tomogram):
+    """Fourier energy per voxel beyond 68° over that below 55°, where |k| is between 0.1 and the cutoff."""
+    n = tomogram.shape[0]
+    window = np.hanning(n)
+    power = (np.abs(fft.fftn(tomogram * window[:, None, None] * window[None, None, :])) ** 2).sum(axis=1)
+    kz, kx = np.meshgrid(fft.fftfreq(n), fft.fftfreq(n), indexing="ij")
     radius, angle = np.hypot(kz, kx), np.rad2deg(np.arctan2(np.abs(kz), np.abs(kx)))
     ring = (radius > 0.1) & (radius < CUTOFF)
-    inside, outside = power[ring & (angle > 68)].mean(), power[ring & (angle < 55)].mean()
-    assert inside < 0.03 * outside
+    return power[ring & (angle > 68)].mean() / power[ring & (angle < 55)].mean()
+
+
+def test_the_missing_wedge_is_missing(density):
+    """Fourier energy beyond the greatest tilt, where no image has any, is a small part of what it is within."""
+    camera, images, _ = take_series(density, TiltImaging(snr=0.1))
+    assert wedge_energy(rebuild(camera, images, 64)) < 0.03
+
+
+def test_the_check_of_the_wedge_sees_tilts_that_should_not_be_there(density):
+    """Planted fault: images taken at 60° are put back at 85°."""
+    camera, images, _ = take_series(density, TiltImaging(snr=0.1))
+    wrong = camera.tilts * 85 / 60
+    assert wedge_energy(back_project(ramp_filter(images, images.mean(axis=(1, 2))), wrong, 64)) > 0.3
+
+
+def test_rows_are_filtered_and_put_back_on_their_own(density):
+    camera, images, _ = take_series(density, TiltImaging(tilt_step=10.0))
+    means = [float(i.mean(dtype=np.float64)) for i in images]
+    whole = camera.reconstruct(images, means, 37)
+    some = camera.reconstruct(np.ascontiguousarray(images[:, 21:40]), means, 37)
+    assert some.tobytes() == np.ascontiguousarray(whole[:, 21:40]).tobytes()
+    rows = project(np.ascontiguousarray(density[:, 5:9]), camera.tilts)
+    assert rows.tobytes() == np.ascontiguousarray(project(density, camera.tilts)[:, 5:9]).tobytes()
+
+
+def test_tilt_errors_move_the_truth_not_the_reconstruction(density):
+    camera = Camera(TiltImaging(tilt_error=0.5), VOXEL, np.random.SeedSequence(1))
+    assert (camera.tilts == tilt_angles(60, 3)).all()
+    assert 0.3 < (camera.true_tilts - camera.tilts).std() < 0.7
+    straight = Camera(TiltImaging(), VOXEL, np.random.SeedSequence(1))
+    assert (straight.true_tilts == straight.tilts).all()
+    assert (straight.shifts == camera.shifts).all()
 
 
 def test_the_ramp_rises_and_ends():
@@ -107,7 +172,7 @@ def test_the_ramp_rises_and_ends():
 
 def test_same_seed_same_images(density):
     def bytes_of(seed):
-        return image_scene(density, VOXEL, TiltImaging(), np.random.SeedSequence(seed)).images.tobytes()
+        return take_series(density, TiltImaging(tilt_step=20.0), seed)[1].tobytes()
 
     assert bytes_of(1) == bytes_of(1)
     assert bytes_of(1) != bytes_of(2)
