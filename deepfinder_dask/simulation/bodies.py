@@ -104,7 +104,7 @@ class MapBody:
         last = np.array(self.distances.shape).reshape(3, *[1] * (voxels.ndim - 1)) - 1.0
         beyond = np.maximum(np.maximum(-voxels, voxels - last), 0.0).max(axis=0) * self.voxel_size
         near = ndimage.map_coordinates(self.distances, voxels, output=np.float64, order=1, mode="nearest")
-        return np.where(beyond > 0, ROOM + beyond, near)
+        return np.asarray(np.where(beyond > 0, ROOM + beyond, near), dtype=np.float64)
 
     def sample(self, points: Points) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Density, and whether the body is there, at points (..., 3) x, y, z in Å from its centre."""

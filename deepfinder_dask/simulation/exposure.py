@@ -80,7 +80,7 @@ def _variance(
     thickness = np.full((1, 1), imaging.ice_thickness)
     if ice is not None:
         middle = (shape[1] - 1) / 2
-        y = np.arange(shape[0]) * voxel_size
-        x = ((np.arange(shape[1]) - middle) / lean + middle) * voxel_size
+        y = np.asarray(np.arange(shape[0]) * voxel_size, dtype=np.float64)
+        x = np.asarray(((np.arange(shape[1]) - middle) / lean + middle) * voxel_size, dtype=np.float64)
         thickness = thickness + imaging.extra_thickness * ice.thick(y[:, None], x[None, :])
     return np.asarray(np.exp(thickness / (FREE_PATH * lean)))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -17,6 +17,10 @@ from deepfinder_dask.tomograms import Tomogram, Volume
 
 WIDTH = 11.0
 """Inches."""
+MARGIN = 0.28
+"""Inches around a panel."""
+TITLE = 0.35
+"""Inches for the line on top."""
 DPI = 130
 
 
@@ -45,23 +49,30 @@ def draw_simulation(
     """
     depth, height, width = tomogram.shape
     top, side = Box((depth // 2, 0, 0), (depth // 2 + 1, height, width)), _across_y(tomogram.volume)
-    panel = WIDTH / 3.1
+    panel = (WIDTH - 4 * MARGIN) / 3
     tall, low = panel * height / width, panel * depth / width
-    figure = Figure(figsize=(WIDTH, tall + low + 1.1), dpi=DPI, facecolor="white", layout="constrained")
-    grid = figure.subplots(2, 3, height_ratios=(tall, low))
-    palette = np.zeros((256, 3))
-    palette[:] = 0.95
+    whole = tall + low + 3 * MARGIN + TITLE
+    figure = Figure(figsize=(WIDTH, whole), dpi=DPI, facecolor="white")
+    palette = np.full((256, 3), 0.95)
     for label, colour in colours.items():
         palette[label] = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    extent = [n * s / 10 for n, s in zip(tomogram.shape, tomogram.voxel_size, strict=True)]
+
+    def show(column: int, row: int, image: NDArray[np.generic], words: str, **options: Any) -> None:
+        # Frames without ticks, at fixed places: laying out labels would take longer than the scene.
+        bottom = (MARGIN, 2 * MARGIN + low)[1 - row]
+        left = MARGIN + column * (panel + MARGIN)
+        size = (panel / WIDTH, (tall, low)[row] / whole)
+        axes = figure.add_axes((left / WIDTH, bottom / whole, *size))
+        axes.axis("off")
+        axes.imshow(image, origin="lower", aspect="auto", interpolation="nearest", **options)
+        axes.set_title(words, fontsize=8, pad=3)
+
     for row, (box, words) in enumerate(((top, "middle slice, x and y"), (side, "middle slice, x and z"))):
-        size = (0.0, extent[2], 0.0, extent[1 - row])
         truth, grey = (part.read(box).squeeze(axis=row) for part in (labels, tomogram))
-        _show(grid[row, 0], truth, f"truth: {words}", size, ListedColormap(palette), (0, 255))
-        _show(grid[row, 1], grey, f"tomogram: {words}", size, "gray", _range(grey))
-    _show(grid[0, 2], untilted, "0° image", (0.0, extent[2], 0.0, extent[1]), "gray", _range(untilted))
-    grid[1, 2].axis("off")
-    figure.suptitle(title, fontsize=10)
+        show(0, row, truth, f"truth: {words}", cmap=ListedColormap(palette), vmin=0, vmax=255)
+        show(1, row, grey, f"tomogram: {words}", **_grey(grey))
+    show(2, 0, untilted, "0° image", **_grey(untilted))
+    figure.suptitle(f"{title}, {width * tomogram.voxel_size[2] / 10:g} nm wide", fontsize=10, y=1 - 0.12 / whole)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")
 
@@ -71,22 +82,7 @@ def _across_y(volume: Volume) -> Box:
     return Box((0, height // 2, 0), (depth, height // 2 + 1, width))
 
 
-def _range(image: NDArray[np.float32]) -> tuple[float, float]:
+def _grey(image: NDArray[Any]) -> dict[str, Any]:
+    """How grey values are shown: outliers do not decide what is black and white."""
     low, high = np.percentile(image, (0.5, 99.5))
-    return float(low), float(high)
-
-
-def _show(
-    axes: Axes,
-    image: NDArray[np.generic],
-    title: str,
-    extent: tuple[float, ...],
-    cmap: str | ListedColormap,
-    limits: tuple[float, float],
-) -> None:
-    axes.imshow(
-        image, origin="lower", extent=extent, cmap=cmap, vmin=limits[0], vmax=limits[1], interpolation="nearest"
-    )
-    axes.set_title(title, fontsize=8)
-    axes.tick_params(labelsize=7)
-    axes.set_xlabel("nm", fontsize=7)
+    return {"cmap": "gray", "vmin": low, "vmax": high}

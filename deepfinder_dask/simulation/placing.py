@@ -165,12 +165,12 @@ class _Plan:
 
     def _clear_of(self, membranes: Sequence[Membrane], voxels: Voxels, position: Position, extent: float) -> bool:
         """Whether the voxels (n, 3) of a body keep the gap from membranes."""
-        centre = np.array(position)[::-1] * self.voxel_size
+        centre = np.array(position, dtype=np.float64)[::-1] * self.voxel_size
         for membrane in membranes:
             least = membrane.half + self.tomogram.gap
             if abs(float(membrane.distance(centre))) > least + extent:
                 continue
-            points = voxels[:, ::-1] * self.voxel_size
+            points = voxels[:, ::-1].astype(np.float64) * self.voxel_size
             if np.abs(membrane.distance(points)).min(initial=np.inf) < least:
                 return False
         return True

@@ -218,7 +218,7 @@ class SimulationConfig:
         need(self.voxel_size > 0, "voxel_size", "more than 0 Å", self.voxel_size)
         need(bool(self.species), "species", "at least one [[species]] table", "none")
         need(bool(self.tomograms), "tomogram", "at least one [[tomogram]] table", "none")
-        classes = (*self.species, *self.structures)
+        classes: tuple[Species | Structure, ...] = (*self.species, *self.structures)
         for key, values in (
             ("species.name", [c.name for c in classes]),
             ("species.label", [c.label for c in classes]),
