@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +111,7 @@ def measure_distances(
         Name of the structure.
     """
     table = read_particles(particles, voxel_size=settings.voxel_size)
-    several = isinstance(segmentation, Sequence) and not isinstance(segmentation, str)
-    paths = segmentation if several else [segmentation]
+    paths: list[AnyPath] = [segmentation] if isinstance(segmentation, str | PathLike) else list(segmentation)
     known = None if settings.classes is None else tuple(read_classes(settings.classes))
     values = np.full(len(table), np.nan)
     with ExitStack() as stack:

@@ -92,7 +92,7 @@ class Classifier:
             part = box
         within = part.within(box).slices()
         for values, found in zip(result, self._classified(part), strict=True):
-            if values is not None:
+            if values is not None and found is not None:
                 np.copyto(values[(..., *within)], found, where=inside[within])
         return result
 
