@@ -160,7 +160,7 @@ def _check_places(particles: Particles, tomogram: Tomogram, source: str) -> None
 def _annotated(
     recipe: Recipe, here: Particles, given: Sequence[GivenLabels], settings: TargetSettings, table: Particles
 ) -> tuple[str, ...]:
-    """Classes that are annotated in this tomogram; a particle class needs positions or a given map."""
+    """Classes that are annotated in this tomogram; a particle class needs positions, or a map that is given for it."""
     for name in settings.annotated:
         recipe.class_named(name, "--annotated")
     if settings.annotated:
@@ -169,7 +169,7 @@ def _annotated(
     mapped = {one.label for one in given}
     found = []
     for one in recipe.classes:
-        has_some = counts[one.name] > 0 or one.label in mapped or None in mapped
+        has_some = counts[one.name] > 0 or one.label in mapped or (None in mapped and one.kind == "structure")
         if not has_some and one.kind == "particle":
             if not elsewhere.get(one.name):
                 raise InputError(

@@ -25,13 +25,14 @@ class TargetSettings:
     """TOML file of classes, with radii in Å and what each class is drawn from; by default the classes and radii that
     come with the particles."""
     shapes: tuple[str, ...] = ()
-    """Shapes, CLASS=FILE or CLASS=FILE@THRESHOLD: a cubic density map or mask, turned by the angles of each particle;
-    overrules the classes file."""
+    """Shapes, CLASS=FILE or CLASS=FILE@THRESHOLD, such as ribosome=map.mrc@0.3: a cubic density map or mask, turned by
+    the angles of each particle; overrules the classes file."""
     shape_voxel_size: float | tuple[float, float, float] | None = None
     """Å per voxel of shapes whose files do not say it, one number or z, y, x."""
     add: tuple[str, ...] = ()
-    """Given label maps to merge, below the particles: FILE=LABEL or FILE=CLASS gives all voxels other than 0 that
-    label, FILE alone keeps the labels in it; {tomogram} in FILE stands for the tomogram's name."""
+    """Given label maps to merge, below the particles: FILE=LABEL or FILE=CLASS, such as membranes.mrc=3, gives all
+    voxels other than 0 that label, FILE alone keeps the labels in it; {tomogram} in FILE stands for the tomogram's
+    name."""
     mask: str | None = None
     """Volume other than 0 where the tomogram was annotated; outside of it everything is ignored (255)."""
     ignore_shell: float | None = None

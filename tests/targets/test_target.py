@@ -322,6 +322,7 @@ REFUSED = {
         r"a position is outside its tomogram: particle 4 .*\[40\.0, 5\.0, 5\.0\] of \[40, 48, 56\]",
     ),
     "no positions": (InputError, "class 'ribosome' is a particle without positions"),
+    "no positions, a map of labels": (InputError, "class 'ribosome' is a particle without positions"),
     "no radius": (SettingsError, "class 'ribosome' has no radius and no shape to draw its 2 particles from"),
     "unknown class": (InputError, r"has 2 particles of class 'proteasome' \(label 2\), which is none of the classes"),
     "label map": (GeometryError, r"label map and tomogram must have one shape: .*\(39, 48, 56\)"),
@@ -349,6 +350,8 @@ def test_bad_input_is_one_clear_line(case, particles, tomogram, tmp_path, write_
         given = table([*CENTRES, (40.0, 5.0, 5.0)], [*NAMES, "ribosome"])
     elif case == "no positions":
         given = table(CENTRES[1:3], NAMES[1:3])
+    elif case == "no positions, a map of labels":
+        given, options = table(CENTRES[1:3], NAMES[1:3]), {"add": write_mrc("m.mrc", membrane(3))}
     elif case == "no radius":
         given = Particles(particles.table, particles.tomograms, (ParticleClass("ribosome", 1), *CLASSES[1:]))
     elif case == "unknown class":
