@@ -128,7 +128,7 @@ def scene(seed, name, voxel_size):
     labels = (np.abs(y - 25 - 6 * np.sin(x / 9) - z / 8) < 1.5).astype(np.uint8) * 2
     rng = np.random.default_rng(seed)
     particles = Particles.from_voxels(
-        rng.uniform(0, shape, (50, 3)),
+        rng.uniform(0, np.array(shape) - 1, (50, 3)),
         tomogram=name,
         facts=TomogramFacts(voxel_size, shape),
         labels=rng.choice([1, 3], 50),
