@@ -4,8 +4,10 @@ In: a TOML file that names tomograms, label maps and particles. Out: weights wit
 
 ::
 
-    positions ──► patches ──► network ──► Dice + cross-entropy ──► Adam ──► weights
-                  one class as often as another
+    positions ──► patches ──► loader ──► network ──► Dice + cross-entropy ──► Adam ──► weights
+                  one class   reads        ▲                                             │
+                  as often    ahead        └── judged on patches, and by segmenting, ◄───┘
+                  as another                   clustering and evaluating whole tomograms
 """
 
 from __future__ import annotations
@@ -17,23 +19,25 @@ from deepfinder_dask.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from deepfinder_dask.training.config import Example, TrainingConfig, read_config
-    from deepfinder_dask.training.losses import dice, dice_and_cross_entropy
+    from deepfinder_dask.training.losses import Loss, dice, dice_and_cross_entropy
     from deepfinder_dask.training.patches import Annotated, PatchSampler
-    from deepfinder_dask.training.verb import train
+    from deepfinder_dask.training.verb import describe_init, train
 
 _HOMES = {
-    "train": "verb",
+    **dict.fromkeys(("describe_init", "train"), "verb"),
     **dict.fromkeys(("Example", "TrainingConfig", "read_config"), "config"),
-    **dict.fromkeys(("dice", "dice_and_cross_entropy"), "losses"),
+    **dict.fromkeys(("Loss", "dice", "dice_and_cross_entropy"), "losses"),
     **dict.fromkeys(("Annotated", "PatchSampler"), "patches"),
 }
 
 __all__ = [
     "Annotated",
     "Example",
+    "Loss",
     "PatchSampler",
     "TrainSettings",
     "TrainingConfig",
+    "describe_init",
     "dice",
     "dice_and_cross_entropy",
     "read_config",

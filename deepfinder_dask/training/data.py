@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepfinder_dask.errors import GeometryError, SettingsError, VoxelSizeError
 from deepfinder_dask.particles import ParticleClass, Particles
 from deepfinder_dask.simulation.config import read_config as read_simulation
-from deepfinder_dask.tomograms import Imaging, Tomogram
+from deepfinder_dask.tomograms import Imaging, Tomogram, read_attributes
 from deepfinder_dask.tomograms.statistics import statistics_of
 from deepfinder_dask.training.config import Example, TrainingConfig
-from deepfinder_dask.training.patches import Annotated
+from deepfinder_dask.training.counting import WholeTomogram
+from deepfinder_dask.training.patches import NEGATIVE, Annotated
 
 TOLERANCE = 0.05
 """Voxel sizes of tomograms trained on together agree within this fraction."""
@@ -28,6 +30,8 @@ class TrainingData:
     """Tomograms to learn from."""
     validation: tuple[Annotated, ...]
     """Tomograms to judge by."""
+    whole: tuple[WholeTomogram, ...]
+    """The same, with the particles to be found in them."""
     classes: tuple[ParticleClass, ...]
     """Classes, labels 1, 2, … without gaps."""
     voxel_size: float
@@ -55,7 +59,7 @@ def open_data(config: TrainingConfig, root: Path) -> TrainingData:
     ------
     InputError
         If a file is missing or damaged, shapes, voxel sizes, imaging or classes disagree, a position is outside its
-        tomogram, a class has no positions, or a held-out simulation is among the tomograms.
+        tomogram, a class has no positions or is nowhere annotated, or a held-out simulation is among the tomograms.
     """
     opened = [_Opened.of(example, root) for example in (*config.train, *config.validation)]
     first = opened[0]
@@ -66,12 +70,16 @@ def open_data(config: TrainingConfig, root: Path) -> TrainingData:
         raise SettingsError(f"expected classes with labels 1, 2, … without gaps, got {labels}; renumber them")
     learnt = opened[: len(config.train)]
     for one in first.particles.classes:
-        if one.kind == "particle" and not any((o.annotated.position_labels == one.label).any() for o in learnt):
+        there = [o.annotated for o in learnt if o.annotated.known is None or one.label in o.annotated.known]
+        if not there:
+            raise SettingsError(f"class {one.name!r} is annotated in no training tomogram; drop it, or annotate it")
+        if one.kind == "particle" and not any((a.position_labels == one.label).any() for a in there):
             raise SettingsError(f"class {one.name!r} has no positions in any training tomogram; add some or drop it")
     held_out = _held_out(config.held_out, opened)
     return TrainingData(
         train=tuple(o.annotated for o in learnt),
         validation=tuple(o.annotated for o in opened[len(config.train) :]),
+        whole=tuple(o.whole() for o in opened[len(config.train) :]),
         classes=first.particles.classes,
         voxel_size=float(np.mean(first.tomogram.voxel_size)),
         imaging=first.tomogram.imaging,
@@ -102,15 +110,16 @@ class _Opened:
             )
         if target.dtype.kind not in "iu":
             raise GeometryError(f"a target holds whole numbers (labels), {example.target} holds {target.dtype}")
-        particles = Particles.read(root / example.particles).of_tomogram(tomogram.name)
-        positions = particles.positions() / np.asarray(tomogram.voxel_size)
-        outside = np.any((positions < -0.5) | (positions > np.asarray(tomogram.shape) - 0.5), axis=1)
-        if outside.any():
-            row = int(np.flatnonzero(outside)[0])
-            raise GeometryError(
-                f"a position lies outside its tomogram: row {row} of {example.particles} is at voxel "
-                f"{np.round(positions[row], 1).tolist()} of {tomogram.shape} (z, y, x); check the voxel size"
-            )
+        particles, positions = _positions(root, example.particles, tomogram)
+        known = _known(example, root, particles.classes)
+        labels = particles.table["label"].to_numpy(dtype=np.int64)
+        if known is not None:
+            listed = np.isin(labels, known)
+            particles, positions, labels = particles.where(listed), positions[listed], labels[listed]
+        if example.negatives is not None:
+            negatives = _positions(root, example.negatives, tomogram)[1]
+            positions = np.concatenate([positions, negatives])
+            labels = np.concatenate([labels, np.full(len(negatives), NEGATIVE)])
         statistics = tomogram.statistics or statistics_of(tomogram.volume)
         if not statistics.std > 0:
             raise GeometryError(f"{example.tomogram} holds one grey value only, nothing can be learnt from it")
@@ -122,7 +131,8 @@ class _Opened:
             statistics.mean,
             statistics.std,
             positions,
-            particles.table["label"].to_numpy(dtype=np.int64),
+            labels,
+            known,
         )
         return cls(tomogram, particles, annotated)
 
@@ -130,7 +140,60 @@ class _Opened:
         """Name, particles and source of the tomogram."""
         source = self.tomogram.source
         kept = source.get("simulation") or {k: source[k] for k in ("file", "format") if k in source}
-        return {"tomogram": self.tomogram.name, "particles": self.particles.counts(), "source": kept}
+        facts = {"tomogram": self.tomogram.name, "particles": self.particles.counts(), "source": kept}
+        negatives = int((self.annotated.position_labels == NEGATIVE).sum())
+        if negatives:
+            facts["negatives"] = negatives
+        if self.annotated.known is not None:
+            facts["annotated"] = list(self.names())
+        return facts
+
+    def names(self) -> tuple[str, ...]:
+        """Classes that are annotated."""
+        known = self.annotated.known
+        return tuple(c.name for c in self.particles.classes if known is None or c.label in known)
+
+    def whole(self) -> WholeTomogram:
+        """What a count of particles needs."""
+        return WholeTomogram(self.tomogram, self.particles, self.names())
+
+
+def _positions(root: Path, file: str, tomogram: Tomogram) -> tuple[Particles, NDArray[np.float64]]:
+    """Particles of a tomogram, and their positions in voxels, (n, 3), z, y, x; each must lie inside."""
+    particles = Particles.read(root / file).of_tomogram(tomogram.name)
+    positions = particles.positions() / np.asarray(tomogram.voxel_size)
+    outside = np.any((positions < -0.5) | (positions > np.asarray(tomogram.shape) - 0.5), axis=1)
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        raise GeometryError(
+            f"a position lies outside its tomogram: row {row} of {file} is at voxel "
+            f"{np.round(positions[row], 1).tolist()} of {tomogram.shape} (z, y, x); check the voxel size"
+        )
+    return particles, positions
+
+
+def _known(example: Example, root: Path, classes: tuple[ParticleClass, ...]) -> tuple[int, ...] | None:
+    """Labels annotated in a tomogram, by the configuration or else by the target; None where all are."""
+    names = example.annotated
+    facts = read_attributes(str(root / example.target))
+    if facts.get("classes"):
+        told = {int(c["label"]): str(c["name"]) for c in facts["classes"]}
+        ours = {c.label: c.name for c in classes}
+        if any(ours.get(label, name) != name for label, name in told.items()):
+            raise SettingsError(
+                f"target and particles must have the same classes: {example.target} has {told}, {example.particles} "
+                f"has {ours}; make the target again"
+            )
+    if names is None and "annotated" in facts:
+        names = tuple(str(name) for name in facts["annotated"])
+    if names is None:
+        return None
+    labels = {c.name: c.label for c in classes}
+    for name in names:
+        if name not in labels and example.annotated is not None:
+            raise SettingsError(f"annotated names {name!r}, but the classes of {example.particles} are {list(labels)}")
+    known = tuple(sorted(labels[name] for name in names if name in labels))
+    return None if len(known) == len(labels) else known
 
 
 def _same(first: _Opened, other: _Opened) -> None:

@@ -5,72 +5,51 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from deepfinder_dask.errors import PartialFailure
-from deepfinder_dask.networks.unet import UNet
-from deepfinder_dask.particles.classes import IGNORE
-from deepfinder_dask.training.losses import dice_and_cross_entropy
-from deepfinder_dask.training.patches import PatchSampler
-from deepfinder_dask.training.steps import Workers, open_workers
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to learn."""
-
-    steps: int
-    """Batches to learn from."""
-    learning_rate: float = 1e-3
-    """Of Adam at its highest; falls linearly to 0 at the last step."""
-    warm_up: int = 20
-    """Steps over which the learning rate rises to its line: Adam's first steps are as long as any, but know least."""
-    threads: int = 2
-    """Threads that share each batch."""
-    check_every: int = 25
-    """Steps between two looks at the validation patches."""
-    seed: int = 0
-    """Decides the first weights."""
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step, counted from 0."""
-        return self.learning_rate * min(1.0, (step + 1) / self.warm_up) * (1 - step / self.steps)
-
-
-@dataclass
-class State:
-    """All that a run needs to go on."""
-
-    network: UNet
-    """The network as it is."""
-    optimizer: torch.optim.Adam
-    """Its optimizer, with both moments."""
-    step: int = 0
-    """Steps taken."""
-    best: float = -1.0
-    """Highest mean F1 on the validation patches so far."""
-    record: list[dict[str, float]] = field(default_factory=list)
-    """One entry per step: step, loss, seconds; at a check also ``f1_<label>`` and ``f1``."""
-
+from deepfinder_dask.networks.devices import Precision
+from deepfinder_dask.training.judging import FixedPatches, find_hard_negatives
+from deepfinder_dask.training.loading import open_loader
+from deepfinder_dask.training.losses import Loss
+from deepfinder_dask.training.patches import Patch, PatchSampler
+from deepfinder_dask.training.processes import Processes
+from deepfinder_dask.training.state import Schedule, State, all_finite
+from deepfinder_dask.training.steps import Engine, open_engine
 
 Report = Callable[[State, bool], None]
 """Called after each step with the state and whether it is the best so far; writes logs and checkpoints."""
+CountParticles = Callable[[State], Mapping[str, float]]
+"""Finds particles in whole tomograms with the weights as they are, and gives their F1 figures for the record."""
 
 
-def new_state(classes: int, schedule: Schedule) -> State:
-    """A network with fresh weights, ``classes`` counting the background."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(schedule.seed)
-        network = UNet(classes)
-    network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing from torch's stubs
-    return State(network, torch.optim.Adam(network.parameters(), lr=schedule.learning_rate))
+@dataclass(frozen=True)
+class Place:
+    """Where a run computes."""
+
+    threads: int = 2
+    """Threads that share each batch on a CPU."""
+    readers: int = 2
+    """Threads that read patches."""
+    precision: Precision = "fp32"
+    """Numbers of the layers."""
+    processes: Processes = field(default_factory=Processes)
+    """This process among those that share the work."""
 
 
-def run(state: State, training: PatchSampler, validation: PatchSampler, schedule: Schedule, report: Report) -> None:
+def run(
+    state: State,
+    training: PatchSampler,
+    validation: PatchSampler,
+    schedule: Schedule,
+    report: Report,
+    *,
+    loss: Loss | None = None,
+    place: Place | None = None,
+    count_particles: CountParticles | None = None,
+) -> None:
     """Take the steps that are left.
 
     Parameters
@@ -81,76 +60,119 @@ def run(state: State, training: PatchSampler, validation: PatchSampler, schedule
         Step 0 of ``validation`` gives the fixed patches to judge by.
     schedule : Schedule
     report : callable
-        Called after each step.
+        Called after each step, in the first process.
+    loss : Loss, optional
+        Default Dice plus cross-entropy.
+    place : Place, optional
+        Where to compute; default this machine's processor.
+    count_particles : callable, optional
+        Called in the first process where the schedule says so.
 
     Raises
     ------
     PartialFailure
-        If loss or gradients are no longer finite; the state then holds the last weights with a finite loss.
+        If loss, gradients or weights are no longer finite; the state then holds the last weights with a finite loss.
     """
-    fixed, truth = validation.read(validation.draw(0))
+    loss, place = loss or Loss(), place or Place()
+    processes = place.processes
+    first, last = processes.share(training.batch)
     parameters = list(state.network.parameters())
-    with open_workers(schedule.threads) as workers:
-        good = [p.detach().clone() for p in parameters]
-        while state.step < schedule.steps:
-            start = time.monotonic()
+    good = [p.detach().clone() for p in parameters]
+    good_average = [p.detach().clone() for p in state.averaged.parameters()] if state.averaged else []
+
+    def draw(step: int) -> list[Patch]:
+        return training.draw(step, state.hard_at(step))[first:last]
+
+    def stop(what: str) -> PartialFailure:
+        _restore(state, good, good_average)
+        return PartialFailure(
+            f"training stopped at step {state.step + 1} of {schedule.steps}: {what} not finite; the last good weights "
+            "are kept; use a lower learning_rate, perhaps from these weights with --init"
+        )
+
+    fixed = FixedPatches(validation) if processes.first else None
+    gpu = processes.device.type == "cuda"
+    with (
+        open_loader(training, draw, place.readers, pinned=gpu) as loader,
+        open_engine(state.network, processes.device, place.precision, place.threads, processes) as engine,
+    ):
+        started = time.monotonic()
+        for batch in loader.batches(range(state.step, schedule.steps)):
+            if state.stopped:
+                break
             for group in state.optimizer.param_groups:
                 group["lr"] = schedule.rate(state.step)
-            values, labels = training.read(training.draw(state.step))
-            loss = workers.gradients(
-                state.network, torch.from_numpy(values), torch.from_numpy(labels), dice_and_cross_entropy
-            )
-            if not np.isfinite(loss) or not all(_finite(p.grad) for p in parameters):
-                _restore(parameters, good)
-                raise PartialFailure(
-                    f"training stopped at step {state.step + 1} of {schedule.steps}: loss {loss:g} or its gradients "
-                    "are not finite; the last good weights are kept; use a lower learning_rate"
-                )
-            for kept, parameter in zip(good, parameters, strict=True):
-                kept.copy_(parameter.detach())
+            value = engine.gradients(state.network, batch, loss)
+            if not (isfinite(value) and all_finite([p.grad for p in parameters])):
+                raise stop(f"loss {value:g} or its gradients are")
+            _remember(state, good, good_average)
             state.optimizer.step()
+            if not all_finite(parameters):
+                raise stop("the weights are")
             state.step += 1
-            entry = {"step": state.step, "loss": loss, "seconds": time.monotonic() - start}
+            state.move_average(schedule.average)
+            entry = {"step": state.step, "loss": value, "seconds": round(time.monotonic() - started, 4)}
             improved = False
-            if state.step % schedule.check_every == 0 or state.step == schedule.steps:
-                scores = f1_of_voxels(_predict(workers, state.network, fixed), truth, state.network.classes)
-                entry |= {f"f1_{label}": score for label, score in scores.items()}
-                entry["f1"] = float(np.mean(list(scores.values())))
-                improved = entry["f1"] > state.best
-                state.best = max(state.best, entry["f1"])
+            if schedule.checks(state.step):
+                improved = _check(state, engine, fixed, training, schedule, entry, processes, count_particles, stop)
             state.record.append(entry)
-            report(state, improved)
+            if processes.first:
+                report(state, improved)
+            started = time.monotonic()
 
 
-def f1_of_voxels(found: NDArray[np.uint8], truth: NDArray[np.int64], classes: int) -> Mapping[int, float]:
-    """F1 of the voxels of each class but the background; 1 for a class absent from both.
+def _check(
+    state: State,
+    engine: Engine,
+    fixed: FixedPatches | None,
+    training: PatchSampler,
+    schedule: Schedule,
+    entry: dict[str, float],
+    processes: Processes,
+    count_particles: CountParticles | None,
+    stop: Callable[[str], PartialFailure],
+) -> bool:
+    """Judge the weights; the figures go into the entry. Whether they are the best so far, in every process."""
+    told: list[float] = []
+    if fixed is not None:
+        scores, finite = fixed.judge(engine, state.judged)
+        if finite:
+            entry |= scores
+            counted = count_particles is not None and schedule.counts(state.step)
+            if count_particles is not None and counted:
+                entry |= count_particles(state)
+            deciding = "particles_f1" if count_particles is not None else "f1"
+            hard = find_hard_negatives(engine, state, training) if schedule.mining else []
+            told = [float(counted or count_particles is None), entry.get(deciding, -1.0)]
+            told += [number for place in hard for number in place]
+    told = processes.told(told)
+    if not told:
+        state.step -= 1
+        raise stop("the network's output is")
+    decides, score, *places = told
+    if schedule.mining:
+        state.add_hard([(int(t), z, y, x) for t, z, y, x in zip(*[iter(places)] * 4, strict=True)])
+    improved = bool(decides) and score > state.best
+    if decides:
+        state.best, state.idle = max(state.best, score), 0 if improved else state.idle + 1
+        state.stopped = bool(schedule.patience) and state.idle >= schedule.patience
+    return improved
 
-    Voxels that are 255 (ignore) in ``truth`` do not count.
 
-    Parameters
-    ----------
-    found, truth : (n, z, y, x)
-    classes : int
-        Number of classes, background among them.
-    """
-    known = truth != IGNORE
-    scores = {}
-    for label in range(1, classes):
-        predicted, actual = (found == label) & known, truth == label
-        both, either = int((predicted & actual).sum()), int(predicted.sum()) + int(actual.sum())
-        scores[label] = 2 * both / either if either else 1.0
-    return scores
-
-
-def _predict(workers: Workers, network: UNet, patches: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.asarray(workers.predict(network, torch.from_numpy(patches)).numpy())
-
-
-def _finite(gradient: Tensor | None) -> bool:
-    return gradient is None or bool(torch.isfinite(gradient).all())
-
-
-def _restore(parameters: list[torch.nn.Parameter], good: list[Tensor]) -> None:
+def _remember(state: State, good: list[torch.Tensor], good_average: list[torch.Tensor]) -> None:
+    """Keep the weights that have just given a finite loss."""
     with torch.no_grad():
-        for parameter, kept in zip(parameters, good, strict=True):
+        for kept, parameter in zip(good, state.network.parameters(), strict=True):
+            kept.copy_(parameter)
+        if state.averaged is not None:
+            for kept, parameter in zip(good_average, state.averaged.parameters(), strict=True):
+                kept.copy_(parameter)
+
+
+def _restore(state: State, good: list[torch.Tensor], good_average: list[torch.Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, kept in zip(state.network.parameters(), good, strict=True):
             parameter.copy_(kept)
+        if state.averaged is not None:
+            for parameter, kept in zip(state.averaged.parameters(), good_average, strict=True):
+                parameter.copy_(kept)

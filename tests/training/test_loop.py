@@ -6,9 +6,12 @@ import torch
 
 from deepfinder_dask.errors import PartialFailure
 from deepfinder_dask.networks.unet import UNet
-from deepfinder_dask.training.loop import Schedule, f1_of_voxels, new_state, run
-from deepfinder_dask.training.losses import dice_and_cross_entropy
+from deepfinder_dask.training.judging import f1_of_voxels, find_hard_negatives
+from deepfinder_dask.training.loading import AHEAD, Batch
+from deepfinder_dask.training.loop import run
+from deepfinder_dask.training.losses import Loss, dice_and_cross_entropy
 from deepfinder_dask.training.patches import Annotated, ArraySource, PatchSampler
+from deepfinder_dask.training.state import Schedule, new_state
 from deepfinder_dask.training.steps import open_workers
 
 
@@ -28,7 +31,7 @@ def sampler():
         np.full((1, 3), 7.5),
         np.ones(1, dtype=np.int64),
     )
-    return PatchSampler([one], size=16, batch=2, shift=0, seed=0)
+    return PatchSampler([one], size=16, batch=2, shift=0, seed=0, background=True)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -40,7 +43,7 @@ def test_sharing_a_batch_gives_the_gradients_of_one_pass(threads):
     wanted = torch.autograd.grad(loss, list(network.parameters()))
     before = torch.get_num_threads()
     with open_workers(threads) as workers:
-        got = workers.gradients(network, values, labels, dice_and_cross_entropy)
+        got = workers.gradients(network, Batch(values, labels), Loss())
     assert torch.get_num_threads() == before
     assert got == pytest.approx(float(loss.detach()), rel=1e-5)
     for parameter, gradient in zip(network.parameters(), wanted, strict=True):
@@ -48,7 +51,7 @@ def test_sharing_a_batch_gives_the_gradients_of_one_pass(threads):
 
 
 def test_a_tiny_batch_is_learnt_by_heart(sampler):
-    schedule = Schedule(steps=25, learning_rate=2e-3, warm_up=3, threads=2, check_every=25)
+    schedule = Schedule(steps=25, learning_rate=2e-3, warm_up=3, check_every=25)
     state = new_state(2, schedule)
     improvements = []
     run(state, sampler, sampler, schedule, lambda _, improved: improvements.append(improved))
@@ -59,7 +62,7 @@ def test_a_tiny_batch_is_learnt_by_heart(sampler):
 
 
 def test_not_a_number_stops_and_keeps_the_last_good_weights(sampler):
-    schedule = Schedule(steps=10, learning_rate=1e30, warm_up=1, threads=1, check_every=10)
+    schedule = Schedule(steps=10, learning_rate=1e30, warm_up=1, check_every=10)
     state = new_state(2, schedule)
     with pytest.raises(PartialFailure, match=r"step [23] of 10.*last good weights are kept.*lower learning_rate"):
         run(state, sampler, sampler, schedule, lambda *_: None)
@@ -69,12 +72,82 @@ def test_not_a_number_stops_and_keeps_the_last_good_weights(sampler):
     assert torch.isfinite(logits).all()
 
 
+@pytest.mark.parametrize(("check_every", "rate"), [(1, float("inf")), (1, 1e30), (10, float("inf"))])
+def test_weights_that_overflow_are_not_kept(sampler, check_every, rate):
+    """The very first step ruins the weights, whether or not a check follows it."""
+    schedule = Schedule(steps=10, learning_rate=rate, warm_up=1, check_every=check_every, average=0.9)
+    state = new_state(2, schedule)
+    first = [p.clone() for p in state.network.parameters()]
+    kept = []
+    with pytest.raises(PartialFailure, match=r"training stopped at step [12] of 10: .*not finite"):
+        run(state, sampler, sampler, schedule, lambda s, _: kept.append(s.step))
+    for weights in (state.network, state.averaged):
+        assert all(torch.equal(a, b) for a, b in zip(first, weights.parameters(), strict=True))
+    assert len(state.record) == state.step == len(kept)
+
+
+def test_patience_ends_a_run_that_no_longer_gets_better(sampler):
+    schedule = Schedule(steps=50, learning_rate=1e-12, warm_up=1, check_every=1, patience=2)
+    state = new_state(2, schedule)
+    improvements = []
+    run(state, sampler, sampler, schedule, lambda _, improved: improvements.append(improved))
+    assert improvements == [True, False, False]
+    assert state.stopped
+    run(state, sampler, sampler, schedule, lambda *_: pytest.fail("it has ended"))
+
+
+def test_the_average_follows_the_weights():
+    schedule = Schedule(steps=10, average=0.5)
+    state = new_state(2, schedule)
+    start = next(state.network.parameters()).detach().clone()
+    assert torch.equal(start, next(state.judged.parameters()))
+    state.step = 100
+    with torch.no_grad():
+        for parameter in state.network.parameters():
+            parameter.add_(1.0)
+    state.move_average(0.5)
+    assert torch.allclose(next(state.judged.parameters()), start + 0.5)
+    assert state.judged is not state.network
+    state.step = 1  # the first steps count for more
+    state.move_average(0.999)
+    assert torch.allclose(next(state.judged.parameters()), start + 0.95)
+
+
+def test_hard_negatives_are_used_when_no_loader_can_have_drawn_without_them():
+    state = new_state(2, Schedule(steps=10))
+    used = {}
+    for state.step in range(0, 30, 2):
+        state.add_hard([(0, float(state.step), 0.0, 0.0)])
+        for ahead in range(1, AHEAD + 1):  # what a loader has drawn by now stays what it was
+            assert used.get(state.step + ahead, state.hard_at(state.step + ahead)) == state.hard_at(state.step + ahead)
+        used |= {step: state.hard_at(step) for step in range(state.step, state.step + 10)}
+        assert len(state.hard) <= AHEAD + 1
+    assert used[10] == [(0, 6.0, 0.0, 0.0)]
+    assert new_state(2, Schedule(steps=10)).hard_at(5) == []
+
+
+def test_false_positives_in_the_training_tomograms_become_hard_negatives(sampler):
+    """A network that sees class 1 everywhere is told where it is wrong; one that sees nothing is not."""
+    state = new_state(2, Schedule(steps=10))
+    with torch.no_grad():
+        state.network.bias("classify").copy_(torch.tensor([0.0, 1e6]))
+    with open_workers(1) as workers:
+        (place, *_) = find_hard_negatives(workers, state, sampler)
+        with torch.no_grad():
+            state.network.bias("classify").copy_(torch.tensor([1e6, 0.0]))
+        assert find_hard_negatives(workers, state, sampler) == []
+    assert place[0] == 0
+    assert np.allclose(place[1:], 7.5, atol=0.1), "the centroid of all that is not the ball"
+
+
 def test_the_learning_rate_rises_then_falls_to_nothing():
     schedule = Schedule(steps=100, learning_rate=1.0, warm_up=10)
     rates = [schedule.rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == pytest.approx(0.91)
     assert rates[-1] == pytest.approx(0.01)
+    steady = Schedule(steps=100, learning_rate=1.0, warm_up=10, decay="constant")
+    assert [steady.rate(step) for step in (0, 9, 99)] == [pytest.approx(0.1), 1.0, 1.0]
 
 
 def test_first_weights_depend_on_the_seed_alone():
@@ -88,3 +161,5 @@ def test_f1_of_voxels():
     truth = np.array([1, 1, 1, 2, 0, 255]).reshape(1, 1, 1, 6)
     found = np.array([1, 1, 0, 0, 1, 2], dtype=np.uint8).reshape(1, 1, 1, 6)
     assert f1_of_voxels(found, truth, 4) == {1: pytest.approx(2 / 3), 2: 0.0, 3: 1.0}
+    known = np.array([[True, False, True, True]])
+    assert f1_of_voxels(found, truth, 4, known) == {1: 1.0, 2: 0.0, 3: 1.0}

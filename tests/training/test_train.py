@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -9,16 +10,18 @@ import pandas as pd
 import pytest
 
 from deepfinder_dask.blocks import Box
+from deepfinder_dask.cli import main
 from deepfinder_dask.errors import FormatError, GeometryError, InputError, OutputExistsError, SettingsError
 from deepfinder_dask.networks import load_weights
-from deepfinder_dask.particles import Particles
+from deepfinder_dask.particles import ParticleClass, Particles, TomogramFacts
 from deepfinder_dask.simulation import SimulationConfig, Species, TiltImaging, TomogramConfig, simulate
 from deepfinder_dask.simulation import read_config as read_simulation
-from deepfinder_dask.tomograms import Volume
+from deepfinder_dask.tomograms import Volume, write_attributes
 from deepfinder_dask.training import TrainSettings, read_config, train
 from deepfinder_dask.training.config import config_of
 from deepfinder_dask.training.data import open_data
-from deepfinder_dask.training.loop import State
+from deepfinder_dask.training.patches import NEGATIVE
+from deepfinder_dask.training.state import State
 
 EXAMPLE = {"tomogram": "a.zarr", "target": "a_labels.zarr", "particles": "a_particles.parquet"}
 TABLES = {
@@ -78,6 +81,11 @@ def test_a_run_leaves_weights_that_say_where_they_come_from(finished):
     entries = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     assert [e["step"] for e in entries] == [1, 2, 3, 4]
     assert (finished / "curves.png").stat().st_size > 5000
+    page = (finished / "curves.html").read_text()
+    assert "refresh" not in page, "the run has ended"
+    assert "<svg" in page
+    assert "4 of 4" in page
+    assert not re.search(r"(src|href)=.http", page), "the page holds all that it shows"
 
 
 def test_a_resumed_run_gives_the_same_bytes(data, finished, tmp_path, monkeypatch):
@@ -115,7 +123,7 @@ def test_a_run_is_not_replaced_unasked(data, finished):
 
 
 def test_nothing_of_a_replaced_run_stays(data, finished, tmp_path, monkeypatch):
-    def killed(*_):
+    def killed(*_, **__):
         raise KeyboardInterrupt
 
     shutil.copytree(finished, tmp_path / "run")
@@ -123,6 +131,19 @@ def test_nothing_of_a_replaced_run_stays(data, finished, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train(write_toml(data / "short.toml", steps=2), tmp_path / "run", overwrite=True)
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["log.jsonl"]
+
+
+def test_a_run_driven_to_not_a_number_stops_in_one_line(data, tmp_path, capsys):
+    """The first step ruins the weights; kept are those it began with, and they can be gone on from."""
+    path = write_toml(data / "fast.toml")
+    path.write_text("learning_rate = inf\n" + path.read_text())
+    assert main(["train", str(path), "-o", str(tmp_path / "run"), "--threads", "1"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert re.match(r"error: training stopped at step 1 of 4: the weights are not finite; the last good weights", said)
+    kept = load_weights(tmp_path / "run" / "last.safetensors")
+    assert kept.provenance["steps_taken"] == 0
+    assert not (tmp_path / "run" / "best.safetensors").exists()
 
 
 def test_a_label_without_a_class_is_named(data, tmp_path):
@@ -168,6 +189,46 @@ def test_a_target_of_another_shape_is_refused(data, tmp_path):
         open_data(config_of(grey), data)
 
 
+def test_a_target_of_other_classes_is_refused(data, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    write_attributes(str(tmp_path / "data" / "a_labels.zarr"), {"classes": [{"name": "cube", "label": 1}]})
+    with pytest.raises(SettingsError, match=r"target and particles must have the same classes: a_labels.zarr has"):
+        open_data(config_of(TABLES), tmp_path / "data")
+
+
+@pytest.mark.parametrize("told_by", ["configuration", "target"])
+def test_annotated_classes_come_from_the_configuration_or_the_target(data, tmp_path, told_by):
+    shutil.copytree(data, tmp_path / "data")
+    more = {"annotated": ["ring"]} if told_by == "configuration" else {}
+    if told_by == "target":
+        write_attributes(str(tmp_path / "data" / "a_labels.zarr"), {"annotated": ["ring"]})
+    second = TABLES["validation"][0]
+    opened = open_data(config_of({**TABLES, "train": [{**EXAMPLE, **more}, second]}), tmp_path / "data")
+    assert [t.known for t in opened.train] == [(1,), None]
+    assert set(opened.train[0].position_labels.tolist()) == {1}
+    assert set(opened.train[1].position_labels.tolist()) == {1, 2}
+    assert opened.provenance["train"][0]["annotated"] == ["ring"]
+    with pytest.raises(SettingsError, match="class 'rod' is annotated in no training tomogram"):
+        open_data(config_of({**TABLES, "train": [{**EXAMPLE, **more}]}), tmp_path / "data")
+    with pytest.raises(SettingsError, match="annotated names 'cube'"):
+        open_data(config_of({**TABLES, "train": [{**EXAMPLE, "annotated": ["cube"]}]}), tmp_path / "data")
+
+
+def test_negatives_are_positions_without_a_class(data, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    facts = TomogramFacts((20.0, 20.0, 20.0), (24, 40, 32))
+    ice = (ParticleClass("ice", 9, kind="structure"),)
+    for name, x in (("ice", 30), ("far", 40)):
+        table = Particles.from_voxels([[2, 3, x]], tomogram="a", facts=facts, labels=[9], classes=ice)
+        table.write(tmp_path / "data" / f"{name}.parquet")
+    opened = open_data(config_of({**TABLES, "train": [{**EXAMPLE, "negatives": "ice.parquet"}]}), tmp_path / "data")
+    assert opened.train[0].positions[-1].tolist() == [2, 3, 30]
+    assert opened.train[0].position_labels.tolist().count(NEGATIVE) == 1
+    assert opened.provenance["train"][0]["negatives"] == 1
+    with pytest.raises(GeometryError, match=r"row 0 of far.parquet is at voxel \[2.0, 3.0, 40.0\]"):
+        open_data(config_of({**TABLES, "train": [{**EXAMPLE, "negatives": "far.parquet"}]}), tmp_path / "data")
+
+
 @pytest.mark.parametrize("same", ["seed", "imaging"])
 def test_a_held_out_simulation_must_not_be_among_the_data(tmp_path, same):
     demo = read_simulation("demo").tomograms[0]
@@ -196,16 +257,41 @@ def test_grey_values_are_read_as_they_are_needed(data, monkeypatch):
         ("learning_rate", "fast", "learning_rate must be a number"),
         ("shift", -1, "shift must be 0 or more"),
         ("epochs", 3, "epochs must be a key among"),
+        ("patchsize", 3, r"did you mean 'patch_size'"),
+        ("learning_rate", float("nan"), "learning_rate must be more than 0"),
+        ("average", 1.0, "average must be 0 or more and less than 1"),
+        ("background", 1, "background must be true or false"),
+        ("loss", "focal", "loss must be one of dice"),
+        ("precision", 16, "precision must be a word"),
+        ("tversky", [0.5], "tversky must be two numbers"),
+        ("particles_every", 3, "particles_every must be a multiple of check_every = 2"),
         ("held_out", [1], "held_out must be a list of names"),
         ("train", [], "train must be at least one"),
         ("validation", [{"tomogram": "a.zarr"}], "validation must be tables with the paths"),
         ("train", 3, "train must be a list"),
+        ("train", [3], "train must be tables with the paths"),
+        ("train", [{**EXAMPLE, "negative": "x"}], r"negative must be a key among .* \(did you mean 'negatives'\?\)"),
+        ("train", [{**EXAMPLE, "annotated": "rod"}], "annotated in .* must be a list of class names"),
     ],
 )
 def test_what_cannot_work_is_named(key, value, message):
     with pytest.raises(SettingsError, match=message) as caught:
         config_of({**TABLES, key: value})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 3}, r"^x.toml, line 7: epochs must be a key among"),
+        ({"batch": 0}, r"^x.toml, line 3: batch must be 1 or more, got 0$"),
+        ({"train": [EXAMPLE, {**EXAMPLE, "mask": "m"}]}, r"^x.toml, line 15: mask must be a key among"),
+        ({"train": [EXAMPLE, {"tomogram": "a"}]}, r"^x.toml, line 11: train must be tables .* table 2 has no target$"),
+    ],
+)
+def test_the_line_of_what_cannot_work_is_named(tmp_path, changes, message):
+    with pytest.raises(SettingsError, match=message):
+        read_config(write_toml(tmp_path / "x.toml", **changes))
 
 
 def test_missing_tables_files_and_odd_settings_are_refused(tmp_path):
@@ -220,6 +306,8 @@ def test_missing_tables_files_and_odd_settings_are_refused(tmp_path):
         TrainSettings(resume=True, overwrite=True)
     with pytest.raises(SettingsError, match="threads"):
         TrainSettings(threads=-1)
+    with pytest.raises(SettingsError, match="device"):
+        TrainSettings(device="tpu")
 
 
 def test_the_shipped_configuration_matches_the_shipped_scenes():

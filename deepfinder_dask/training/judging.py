@@ -1,0 +1,89 @@
+"""Judging a network on patches: F1 of voxels on fixed ones, and false positives in the training tomograms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deepfinder_dask.networks.unet import UNet
+from deepfinder_dask.particles.classes import BACKGROUND, IGNORE
+from deepfinder_dask.training.patches import PatchSampler, Place
+from deepfinder_dask.training.state import State
+from deepfinder_dask.training.steps import Engine
+
+SEARCHED = 2
+"""Patches searched for false positives at a check, for each patch of a batch."""
+FALSE_SHARE = 0.002
+"""Part of a patch's voxels that are false positives, from which on it is a hard negative."""
+
+
+class FixedPatches:
+    """Validation patches, read once, and the truth in them."""
+
+    def __init__(self, sampler: PatchSampler) -> None:
+        patches = sampler.draw(0)
+        values, self.truth = sampler.read(patches)
+        self.values = torch.from_numpy(values)
+        self.known = sampler.knowledge(patches)
+
+    def judge(self, engine: Engine, network: UNet) -> tuple[dict[str, float], bool]:
+        """``f1_<label>`` of each class, ``f1``, their mean, and whether all logits are finite."""
+        found, finite = engine.predict(network, self.values)
+        scores = f1_of_voxels(found.numpy(), self.truth, network.classes, self.known)
+        named = {f"f1_{label}": score for label, score in scores.items()}
+        return named | {"f1": float(np.mean(list(scores.values())))}, finite
+
+
+def f1_of_voxels(
+    found: NDArray[np.uint8], truth: NDArray[np.integer], classes: int, known: NDArray[np.bool_] | None = None
+) -> Mapping[int, float]:
+    """F1 of the voxels of each class but the background; 1 for a class absent from both.
+
+    Voxels that are 255 (ignore) in ``truth`` do not count.
+
+    Parameters
+    ----------
+    found, truth : (n, z, y, x)
+    classes : int
+        Number of classes, background among them.
+    known : (n, class) bool, optional
+        Which classes are annotated in each patch; others do not count there.
+    """
+    scores = {}
+    for label in range(1, classes):
+        counted = truth != IGNORE
+        if known is not None:
+            counted &= known[:, label, None, None, None]
+        predicted, actual = (found == label) & counted, (truth == label) & counted
+        both, either = int((predicted & actual).sum()), int(predicted.sum()) + int(actual.sum())
+        scores[label] = 2 * both / either if either else 1.0
+    return scores
+
+
+def find_hard_negatives(engine: Engine, state: State, training: PatchSampler) -> list[Place]:
+    """Places in the training tomograms where the network finds particles that are none.
+
+    Patches anywhere are searched, which depend on the seed and the step alone.
+
+    Returns
+    -------
+    list of Place
+        Centroids of the false positives of a patch, worst patch first; at most as many as a batch has patches.
+    """
+    rng = np.random.default_rng([training.seed, state.step, 2])
+    patches = [training.anywhere(rng) for _ in range(SEARCHED * training.batch)]
+    worst: list[tuple[int, Place]] = []
+    for patch in patches:  # one by one: memory is that of one patch
+        values, truth = training.read([patch])
+        found = engine.predict(state.judged, torch.from_numpy(values))[0].numpy()
+        tomogram = training.tomograms[patch.tomogram]
+        real = tomogram.knows(state.network.classes)[found[0]]
+        false = np.argwhere((found[0] != BACKGROUND) & (truth[0] == BACKGROUND) & real)
+        if len(false) > FALSE_SHARE * found[0].size:
+            z, y, x = (float(v) for v in false.mean(axis=0) + patch.box.start)
+            worst.append((len(false), (patch.tomogram, z, y, x)))
+    worst.sort(key=lambda one: -one[0])
+    return [place for _, place in worst[: training.batch]]
