@@ -165,7 +165,8 @@ def open_engine(
 
 def mixed(device: str, precision: Precision) -> AbstractContextManager[None]:
     """Layers in bf16 where that is the precision; it holds for the thread that enters it."""
-    context = torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
+    # Without the cache of cast weights, which threads would share; each weight is used once in a pass anyway.
+    context = torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
     return cast("AbstractContextManager[None]", context)
 
 

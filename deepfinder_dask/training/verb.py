@@ -167,6 +167,7 @@ class _Run:
                 for name in KEPT:  # weights of a run that is replaced would pass for this one's
                     (self.folder / name).unlink(missing_ok=True)
                 shutil.rmtree(self.folder / "tensorboard", ignore_errors=True)
+                self._keep_state()  # a run that is killed before its first check can be resumed too
             write_log(state.record, log)  # without steps that a killed run took after its checkpoint
         title = f"train {self.folder.name}"
         shown = None if progress else False
@@ -222,6 +223,9 @@ class _Run:
     def _keep(self, name: str) -> None:
         save_weights(self.weights(), self.folder / name)
 
+    def _keep_state(self) -> None:
+        save_state(self.state, self.folder / "state.safetensors", self.identity, self.began)
+
     def _keep_last(self) -> None:
         if self.place.processes.first:
             self._keep("last.safetensors")
@@ -231,7 +235,7 @@ class _Run:
         if improved:
             self._keep("best.safetensors")
         self._keep_last()
-        save_state(state, self.folder / "state.safetensors", self.identity, self.began)
+        self._keep_state()
         ended = state.stopped or state.step == self.schedule.steps
         started = time.monotonic()
         if ended or started >= self.drawn:

@@ -50,6 +50,20 @@ def test_sharing_a_batch_gives_the_gradients_of_one_pass(threads):
         assert torch.allclose(parameter.grad, gradient, atol=1e-4 * float(gradient.abs().max()) + 1e-7)
 
 
+def test_mixed_precision_computes_layers_in_bf16_and_gradients_in_fp32():
+    torch.manual_seed(0)
+    network = UNet(3)
+    values, labels = torch.randn(2, 1, 8, 8, 8), torch.randint(0, 3, (2, 8, 8, 8))
+    wanted = torch.autograd.grad(dice_and_cross_entropy(network(values), labels), list(network.parameters()))
+    with open_workers(2, "bf16") as workers:
+        value = workers.gradients(network, Batch(values, labels), Loss())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert value == pytest.approx(float(dice_and_cross_entropy(network(values), labels)), rel=1e-3)
+    for parameter, gradient in zip(network.parameters(), wanted, strict=True):
+        assert parameter.grad.dtype == torch.float32
+        assert (parameter.grad - gradient).norm() < 0.2 * gradient.norm() + 1e-4
+
+
 def test_a_tiny_batch_is_learnt_by_heart(sampler):
     schedule = Schedule(steps=25, learning_rate=2e-3, warm_up=3, check_every=25)
     state = new_state(2, schedule)

@@ -127,10 +127,14 @@ def test_nothing_of_a_replaced_run_stays(data, finished, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     shutil.copytree(finished, tmp_path / "run")
-    monkeypatch.setattr("deepfinder_dask.training.verb.run", killed)
-    with pytest.raises(KeyboardInterrupt):
-        train(write_toml(data / "short.toml", steps=2), tmp_path / "run", overwrite=True)
-    assert [p.name for p in (tmp_path / "run").iterdir()] == ["log.jsonl"]
+    with monkeypatch.context() as patch:
+        patch.setattr("deepfinder_dask.training.verb.run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(write_toml(data / "short.toml", steps=2), tmp_path / "run", overwrite=True)
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["log.jsonl", "state.safetensors"]
+    assert (tmp_path / "run" / "log.jsonl").read_text() == ""
+    train(data / "short.toml", tmp_path / "run", resume=True)  # from the very beginning
+    assert load_weights(tmp_path / "run" / "last.safetensors").provenance["steps_taken"] == 2
 
 
 def test_a_run_driven_to_not_a_number_stops_in_one_line(data, tmp_path, capsys):
