@@ -35,12 +35,12 @@ def scene(shape: str, particles: int, *, phantoms: bool) -> SimulationConfig:
     """The scene in another size: particles are shared out evenly among the species."""
     os.environ.setdefault("DEEPFINDER_DATA", str(DATA))
     config = read_config(SCENE)
-    if phantoms:
-        config = replace(config, species=tuple(Species(name, label) for label, name in enumerate(PHANTOMS, start=1)))
-    names = [s.name for s in config.species]
-    counts = {name: particles // len(names) + (number < particles % len(names)) for number, name in enumerate(names)}
-    (tomogram,) = config.tomograms
-    return replace(config, tomograms=(replace(tomogram, shape=parse_shape(shape), counts=counts),))
+    built_in = tuple(Species(name, label) for label, name in enumerate(PHANTOMS, start=1))
+    species = built_in if phantoms else config.species
+    share, more = divmod(particles, len(species))
+    counts = {one.name: share + (number < more) for number, one in enumerate(species)}
+    tomogram = replace(config.tomograms[0], shape=parse_shape(shape), counts=counts)
+    return replace(config, species=species, tomograms=(tomogram,))
 
 
 def simulate_here(options: argparse.Namespace) -> None:

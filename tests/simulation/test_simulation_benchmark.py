@@ -15,7 +15,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 def test_the_benchmark_runs_and_says_where(tmp_path):
-    command = [sys.executable, str(BENCHMARKS / "simulation.py"), "--shape", "40,64,64", "--particles", "8"]
+    command = [sys.executable, str(BENCHMARKS / "simulation.py"), "--shape", "48,96,96", "--particles", "8"]
     command += ["--phantoms", "--folder", str(tmp_path), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
@@ -42,6 +42,7 @@ def test_scenes_for_testing_share_nothing_with_those_for_training(monkeypatch):
         assert all(one.counts[s.name] >= 30 for s in training.species)
 
 
+@pytest.mark.slow
 def test_the_twelve_species_all_fit(data_dir, monkeypatch):
     monkeypatch.setenv("DEEPFINDER_DATA", str(data_dir))
     config = read_config(BENCHMARKS / "scenes" / "twelve_species.toml")
