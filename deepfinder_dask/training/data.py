@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfinder_dask.errors import GeometryError, SettingsError, VoxelSizeError
-from deepfinder_dask.particles import ParticleClass, Particles
+from deepfinder_dask.particles import ParticleClass, Particles, check_classes, classes_from_dicts
 from deepfinder_dask.simulation.config import read_config as read_simulation
 from deepfinder_dask.tomograms import Imaging, Tomogram, read_attributes
 from deepfinder_dask.tomograms.statistics import statistics_of
@@ -65,11 +66,11 @@ def open_data(config: TrainingConfig, root: Path) -> TrainingData:
     first = opened[0]
     for other in opened[1:]:
         _same(first, other)
-    labels = [c.label for c in first.particles.classes]
+    labels = [c.label for c in first.classes]
     if labels != list(range(1, len(labels) + 1)):
         raise SettingsError(f"expected classes with labels 1, 2, … without gaps, got {labels}; renumber them")
     learnt = opened[: len(config.train)]
-    for one in first.particles.classes:
+    for one in first.classes:
         there = [o.annotated for o in learnt if o.annotated.known is None or one.label in o.annotated.known]
         if not there:
             raise SettingsError(f"class {one.name!r} is annotated in no training tomogram; drop it, or annotate it")
@@ -80,7 +81,7 @@ def open_data(config: TrainingConfig, root: Path) -> TrainingData:
         train=tuple(o.annotated for o in learnt),
         validation=tuple(o.annotated for o in opened[len(config.train) :]),
         whole=tuple(o.whole() for o in opened[len(config.train) :]),
-        classes=first.particles.classes,
+        classes=first.classes,
         voxel_size=float(np.mean(first.tomogram.voxel_size)),
         imaging=first.tomogram.imaging,
         provenance={
@@ -98,6 +99,7 @@ class _Opened:
     tomogram: Tomogram
     particles: Particles
     annotated: Annotated
+    classes: tuple[ParticleClass, ...]
 
     @classmethod
     def of(cls, example: Example, root: Path) -> _Opened:
@@ -111,7 +113,9 @@ class _Opened:
         if target.dtype.kind not in "iu":
             raise GeometryError(f"a target holds whole numbers (labels), {example.target} holds {target.dtype}")
         particles, positions = _positions(root, example.particles, tomogram)
-        known = _known(example, root, particles.classes)
+        facts = read_attributes(str(root / example.target))
+        classes = _classes(example, facts, particles.classes)
+        known = _known(example, facts, classes)
         labels = particles.table["label"].to_numpy(dtype=np.int64)
         if known is not None:
             listed = np.isin(labels, known)
@@ -134,7 +138,7 @@ class _Opened:
             labels,
             known,
         )
-        return cls(tomogram, particles, annotated)
+        return cls(tomogram, particles, annotated, classes)
 
     def origin(self) -> dict[str, Any]:
         """Name, particles and source of the tomogram."""
@@ -151,7 +155,7 @@ class _Opened:
     def names(self) -> tuple[str, ...]:
         """Classes that are annotated."""
         known = self.annotated.known
-        return tuple(c.name for c in self.particles.classes if known is None or c.label in known)
+        return tuple(c.name for c in self.classes if known is None or c.label in known)
 
     def whole(self) -> WholeTomogram:
         """What a count of particles needs."""
@@ -172,27 +176,30 @@ def _positions(root: Path, file: str, tomogram: Tomogram) -> tuple[Particles, ND
     return particles, positions
 
 
-def _known(example: Example, root: Path, classes: tuple[ParticleClass, ...]) -> tuple[int, ...] | None:
+def _classes(example: Example, facts: Mapping[str, Any], ours: tuple[ParticleClass, ...]) -> tuple[ParticleClass, ...]:
+    """Classes of the particles, and those that the target has beside them, such as membranes from a given map."""
+    theirs = classes_from_dicts(facts.get("classes", []))
+    mine = {c.label: c.name for c in ours}
+    if any(mine.get(c.label, c.name) != c.name for c in theirs):
+        raise SettingsError(
+            f"target and particles must have the same classes: {example.target} has "
+            f"{ {c.label: c.name for c in theirs} }, {example.particles} has {mine}; make the target again"
+        )
+    return check_classes([*ours, *(c for c in theirs if c.label not in mine)])
+
+
+def _known(example: Example, facts: Mapping[str, Any], classes: tuple[ParticleClass, ...]) -> tuple[int, ...] | None:
     """Labels annotated in a tomogram, by the configuration or else by the target; None where all are."""
     names = example.annotated
-    facts = read_attributes(str(root / example.target))
-    if facts.get("classes"):
-        told = {int(c["label"]): str(c["name"]) for c in facts["classes"]}
-        ours = {c.label: c.name for c in classes}
-        if any(ours.get(label, name) != name for label, name in told.items()):
-            raise SettingsError(
-                f"target and particles must have the same classes: {example.target} has {told}, {example.particles} "
-                f"has {ours}; make the target again"
-            )
     if names is None and "annotated" in facts:
         names = tuple(str(name) for name in facts["annotated"])
     if names is None:
         return None
     labels = {c.name: c.label for c in classes}
     for name in names:
-        if name not in labels and example.annotated is not None:
+        if name not in labels:
             raise SettingsError(f"annotated names {name!r}, but the classes of {example.particles} are {list(labels)}")
-    known = tuple(sorted(labels[name] for name in names if name in labels))
+    known = tuple(sorted(labels[name] for name in names))
     return None if len(known) == len(labels) else known
 
 
@@ -209,7 +216,7 @@ def _same(first: _Opened, other: _Opened) -> None:
             f"all tomograms need the same contrast and axes: {first.tomogram.name} has {first.tomogram.imaging}, "
             f"{other.tomogram.name} {other.tomogram.imaging}; convert one of them again"
         )
-    mine, theirs = ({c.label: c.name for c in o.particles.classes} for o in (first, other))
+    mine, theirs = ({c.label: c.name for c in o.classes} for o in (first, other))
     if mine != theirs:
         raise SettingsError(
             f"all particles need the same classes: {first.tomogram.name} has {mine}, {other.tomogram.name} {theirs}"

@@ -13,14 +13,15 @@ from deepfinder_dask.blocks import Box
 from deepfinder_dask.cli import main
 from deepfinder_dask.errors import FormatError, GeometryError, InputError, OutputExistsError, SettingsError
 from deepfinder_dask.networks import load_weights
-from deepfinder_dask.particles import ParticleClass, Particles, TomogramFacts
+from deepfinder_dask.particles import ParticleClass, Particles, TomogramFacts, write_classes
 from deepfinder_dask.simulation import SimulationConfig, Species, TiltImaging, TomogramConfig, simulate
 from deepfinder_dask.simulation import read_config as read_simulation
-from deepfinder_dask.tomograms import Volume, write_attributes
+from deepfinder_dask.targets import target
+from deepfinder_dask.tomograms import Volume, create_image, finish_image, write_attributes
 from deepfinder_dask.training import TrainSettings, read_config, train
 from deepfinder_dask.training.config import config_of
 from deepfinder_dask.training.data import open_data
-from deepfinder_dask.training.patches import NEGATIVE
+from deepfinder_dask.training.patches import NEGATIVE, Patch, PatchSampler
 from deepfinder_dask.training.state import State
 
 EXAMPLE = {"tomogram": "a.zarr", "target": "a_labels.zarr", "particles": "a_particles.parquet"}
@@ -216,6 +217,38 @@ def test_annotated_classes_come_from_the_configuration_or_the_target(data, tmp_p
         open_data(config_of({**TABLES, "train": [{**EXAMPLE, **more}]}), tmp_path / "data")
     with pytest.raises(SettingsError, match="annotated names 'cube'"):
         open_data(config_of({**TABLES, "train": [{**EXAMPLE, "annotated": ["cube"]}]}), tmp_path / "data")
+
+
+def test_a_target_that_was_drawn_says_what_is_annotated_and_brings_its_structures(data, tmp_path):
+    """Rings and a slab of membrane are annotated; rods are not, and have a label all the same."""
+    shutil.copytree(data, tmp_path / "data")
+    slab = np.zeros((24, 40, 32), np.uint8)
+    slab[:4] = 1
+    volume = create_image(tmp_path / "slab.zarr", shape=slab.shape, dtype="uint8", voxel_size=20.0)
+    volume.write(Box.whole(slab.shape), slab)
+    finish_image(tmp_path / "slab.zarr")
+    classes = [ParticleClass("ring", 1, radius=60.0), ParticleClass("rod", 2, radius=40.0)]
+    write_classes([*classes, ParticleClass("membrane", 3, kind="structure")], tmp_path / "classes.toml")
+    target(
+        tmp_path / "data" / "a_particles.parquet",
+        tmp_path / "data" / "a.zarr",
+        tmp_path / "data" / "a_target.zarr",
+        classes=str(tmp_path / "classes.toml"),
+        add=(f"{tmp_path / 'slab.zarr'}=membrane",),
+        annotated=("ring", "membrane"),
+        progress=False,
+    )
+    one = {**EXAMPLE, "target": "a_target.zarr"}
+    opened = open_data(
+        config_of({**TABLES, "train": [one, {**one, "annotated": ["rod"]}], "validation": [one]}), tmp_path / "data"
+    )
+    assert [c.name for c in opened.classes] == ["ring", "rod", "membrane"]
+    assert opened.classes[0].min_size == 20, "what the particles say of their classes stays"
+    assert [t.known for t in opened.train] == [(1, 3), (2,)]
+    sampler = PatchSampler(opened.train[:1], size=16, batch=1, shift=0, seed=0, classes=3)
+    labels = sampler.read([Patch(0, Box((0, 0, 0), (16, 16, 16)), turned=False)])[1]
+    assert set(np.unique(labels[0, :4])) <= {1, 3, 255}
+    assert (labels == 3).sum() > 500
 
 
 def test_negatives_are_positions_without_a_class(data, tmp_path):
