@@ -71,8 +71,6 @@ def table_of(tuning: Tuning) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from deepfinder_dask.evaluation.sweeping import f_beta
-
     count = len(tuning.tomograms)
     title = f"{tuning.measure} within {tuning.tolerance}, tuned on {count} tomogram{'s' if count != 1 else ''}"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
@@ -91,8 +89,8 @@ def table_of(tuning: Tuning) -> Table:
             words = ", ".join(limits) or ("the best of each" if name == "overall" else f"any {kind}")
             lines.append((words if name != "overall" else f"by {kind}", choice.tuned, choice.held_out))
         for number, (words, score, apart) in enumerate(lines):
-            ratios = (score.precision, score.recall, f_beta(score, tuning.beta))
-            held = float("nan") if apart is None else f_beta(apart, tuning.beta)
+            ratios = (score.precision, score.recall, score.f_beta(tuning.beta))
+            held = float("nan") if apart is None else apart.f_beta(tuning.beta)
             shown = ["–" if isnan(value) else f"{value:.3f}" for value in (*ratios, held)]
             counts = [str(n) for n in (score.true, score.found, score.matched)]
             last = number == len(lines) - 1

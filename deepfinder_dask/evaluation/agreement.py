@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from deepfinder_dask.errors import InputError, SettingsError, VoxelSizeError
 from deepfinder_dask.evaluation.agreed import Consensus
-from deepfinder_dask.evaluation.gathering import Source, reaches, read_together, rows_by_class, unit_of
+from deepfinder_dask.evaluation.gathering import reaches, read_together, rows_by_class, unit_of
 from deepfinder_dask.evaluation.grouping import group_positions
+from deepfinder_dask.evaluation.reading import Source
 from deepfinder_dask.evaluation.settings import ConsensusSettings, Tolerance
 from deepfinder_dask.evaluation.shared_classes import share_classes
 from deepfinder_dask.execution import options_to_settings

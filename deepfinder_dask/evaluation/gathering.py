@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfinder_dask.errors import GeometryError, InputError, SettingsError, VoxelSizeError
+from deepfinder_dask.errors import FormatError, GeometryError, InputError, SettingsError, VoxelSizeError
+from deepfinder_dask.evaluation.reading import Source, read_source
 from deepfinder_dask.evaluation.settings import Tolerance
 from deepfinder_dask.particles.classes import ParticleClass
-from deepfinder_dask.particles.formats import read_particles
 from deepfinder_dask.particles.settings import ImportSettings
 from deepfinder_dask.particles.table import Particles
-
-Source = Particles | str | Path
 
 
 def read_together(
@@ -32,7 +29,7 @@ def read_together(
     failed: dict[int, InputError] = {}
     for number, source in enumerate(sources):
         try:
-            tables[number] = read_particles(source, classes=classes, settings=settings)
+            tables[number] = _read(source, classes, settings)
         except (VoxelSizeError, GeometryError) as error:
             failed[number] = error
     facts = {one for table in tables.values() for one in table.tomograms.values()}
@@ -44,8 +41,16 @@ def read_together(
             voxel_size=one.voxel_size if settings.voxel_size is None else settings.voxel_size,
             shape=one.shape if settings.shape is None else settings.shape,
         )
-        tables[number] = read_particles(sources[number], classes=classes, settings=completed)
+        tables[number] = _read(sources[number], classes, completed)
     return [tables[number] for number in range(len(sources))]
+
+
+def _read(source: Source, classes: Sequence[ParticleClass], settings: ImportSettings) -> Particles:
+    """Particles of a file, folder or pattern, all of whose files must be readable: none may count as nothing found."""
+    read = read_source(source, classes, settings)
+    if read.failures:
+        raise FormatError(next(iter(read.failures.values())))
+    return read.particles
 
 
 def rows_by_class(particles: Particles, tomogram: str, numbers: Mapping[str, int]) -> dict[int, NDArray[np.intp]]:

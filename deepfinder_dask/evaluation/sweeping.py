@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
+from deepfinder_dask.evaluation.matching import within_reach
 from deepfinder_dask.evaluation.result import Score
 
-_SLACK = 1e-9  # relative, as in matching
 _TIE = 1e-12
 
 
@@ -37,9 +36,10 @@ def near_truths(truth: ArrayLike, found: ArrayLike, reach: float, *, box: bool =
     """
     a = np.asarray(truth, dtype=np.float64).reshape(-1, 3)
     b = np.asarray(found, dtype=np.float64).reshape(-1, 3)
-    if not len(a) or not len(b):
-        return [[] for _ in b]
-    return list(cKDTree(a).query_ball_point(b, reach * (1 + _SLACK), p=np.inf if box else 2.0, return_sorted=True))
+    near: list[list[int]] = [[] for _ in b]
+    for one, other in zip(*(ends.tolist() for ends in within_reach(a, b, reach, box=box)), strict=True):
+        near[other].append(one)
+    return near
 
 
 def gains(near: Sequence[Sequence[int]], order: Iterable[int]) -> NDArray[np.bool_]:
@@ -135,12 +135,5 @@ class Sweep:
 
     def best(self, beta: float = 1.0) -> int:
         """Index of the threshold of largest F-beta, the smallest of those that share it."""
-        ratios = np.nan_to_num([f_beta(score, beta) for score in self.scores])
+        ratios = np.nan_to_num([score.f_beta(beta) for score in self.scores])
         return int(np.argmax(ratios >= ratios.max() * (1 - _TIE)))
-
-
-def f_beta(score: Score, beta: float = 1.0) -> float:
-    """(1 + β²) · matched / (β² · true + found): F1 for β = 1, the more recall the larger β; NaN for nothing at all."""
-    weight = beta * beta
-    total = weight * score.true + score.found
-    return (1 + weight) * score.matched / total if total else float("nan")

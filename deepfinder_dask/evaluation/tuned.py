@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfinder_dask.evaluation.result import Score
-from deepfinder_dask.evaluation.sweeping import Sweep, f_beta
+from deepfinder_dask.evaluation.sweeping import Sweep
 from deepfinder_dask.particles.classes import ParticleClass, write_classes
 from deepfinder_dask.particles.files import atomic_write, refuse_existing
 
@@ -125,7 +125,7 @@ class Tuning:
             for one in self.classes:
                 for kind, sweep in one.sweeps.items():
                     for threshold, score in zip(sweep.thresholds, sweep.scores, strict=True):
-                        ratios = (score.recall, score.precision, f_beta(score, self.beta))
+                        ratios = (score.recall, score.precision, score.f_beta(self.beta))
                         cells = ["" if isnan(value) else repr(value) for value in ratios]
                         shown = "" if threshold is None else repr(threshold)
                         lines.writerow([one.name, kind, shown, score.true, score.found, score.matched, *cells])
@@ -135,5 +135,5 @@ class Tuning:
 
 def score_dict(score: Score, beta: float) -> dict[str, Any]:
     """Ratios and counts for JSON, with F-beta; undefined ratios are None."""
-    value = f_beta(score, beta)
+    value = score.f_beta(beta)
     return score.to_dict() | {"f_beta": None if isnan(value) else value}

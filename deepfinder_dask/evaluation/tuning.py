@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfinder_dask.errors import InputError, SettingsError
-from deepfinder_dask.evaluation.gathering import Source, reaches, read_together, rows_by_class, unit_of
+from deepfinder_dask.evaluation.gathering import reaches, read_together, rows_by_class, unit_of
 from deepfinder_dask.evaluation.pairing import ClassPair, pair_classes, pair_tomograms
+from deepfinder_dask.evaluation.reading import Source
 from deepfinder_dask.evaluation.result import Score
 from deepfinder_dask.evaluation.settings import Tolerance, TuneSettings
-from deepfinder_dask.evaluation.sweeping import Hits, Sweep, f_beta, near_truths
+from deepfinder_dask.evaluation.sweeping import Hits, Sweep, near_truths
 from deepfinder_dask.evaluation.tuned import Choice, TunedClass, Tuning
 from deepfinder_dask.execution import options_to_settings
 from deepfinder_dask.particles.classes import ParticleClass, check_classes, read_classes
@@ -202,7 +203,7 @@ def _choose(
     for number, (_, hits) in enumerate(parts):
         sweep = Sweep.of([hits[name] for name in names])
         index = sweep.best(beta)
-        here = float(np.nan_to_num(f_beta(sweep.scores[index], beta)))
+        here = float(np.nan_to_num(sweep.scores[index].f_beta(beta)))
         if here > value + _TIE:
             best, value = (number, sweep.thresholds[index], sweep.scores[index]), here
     return best

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from deepfinder_dask.evaluation.sweeping import f_beta
 from deepfinder_dask.viewing.drawing import FAINT, INK, Sheet
 
 if TYPE_CHECKING:
@@ -88,11 +87,11 @@ def _curves(panel: Axes, one: TunedClass, kind: str, tuning: Tuning) -> None:
         panel.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}"))
     chosen = choice.size if kind == "size" else choice.score
     at = start if chosen is None else chosen
-    value = f_beta(choice.tuned, tuning.beta)
+    value = choice.tuned.f_beta(tuning.beta)
     panel.axvline(at, color=INK, linewidth=0.9, linestyle=":")
     panel.plot([at], [np.nan_to_num(value)], marker="o", markersize=4, color=INK)
     words = "keep all" if chosen is None else f"≥ {chosen:.4g}" if kind == "score" else f"≥ {chosen}"
-    held = "" if choice.held_out is None else f"\nheld out {f_beta(choice.held_out, tuning.beta):.3f}"
+    held = "" if choice.held_out is None else f"\nheld out {choice.held_out.f_beta(tuning.beta):.3f}"
     right = panel.transData.transform((at, 0))[0] > panel.transAxes.transform((0.7, 0))[0]
     panel.annotate(
         f"{words}\n{tuning.measure} {value:.3f}{held}",
@@ -112,5 +111,5 @@ def _heights(sweep: Sweep, beta: float) -> list[tuple[str, float, list[float]]]:
     return [
         (RECALL, 1.3, [score.recall for score in sweep.scores]),
         (PRECISION, 1.3, [score.precision for score in sweep.scores]),
-        (INK, 2.0, [f_beta(score, beta) for score in sweep.scores]),
+        (INK, 2.0, [score.f_beta(beta) for score in sweep.scores]),
     ]

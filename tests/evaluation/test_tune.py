@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from deepfinder_dask.cli import main
 from deepfinder_dask.errors import InputError, OutputExistsError, SettingsError
 from deepfinder_dask.evaluation import Score, evaluate, match, tune
-from deepfinder_dask.evaluation.sweeping import Hits, Sweep, f_beta, gains, near_truths
+from deepfinder_dask.evaluation.sweeping import Hits, Sweep, gains, near_truths
 from deepfinder_dask.particles import ParticleClass, Particles, TomogramFacts, read_classes
 
 A = ParticleClass("a", 1, radius=30.0)
@@ -69,7 +69,7 @@ def test_every_threshold_is_matched_anew(truth, found, reach, box, beta):
         kept = b if threshold is None else b[values >= threshold]
         expected.append(Score(len(a), len(kept), len(match(a, kept, reach, box=box))))
     assert list(sweep.scores) == expected
-    ratios = [np.nan_to_num(f_beta(score, beta)) for score in expected]
+    ratios = [np.nan_to_num(score.f_beta(beta)) for score in expected]
     best = next(n for n, value in enumerate(ratios) if value == pytest.approx(max(ratios), rel=1e-12, abs=0))
     assert sweep.best(beta) == best
 
@@ -93,9 +93,9 @@ def test_a_long_chain_of_exchanges():
 def test_f_beta():
     score = Score(true=10, found=8, matched=6)
     precision, recall = 6 / 8, 6 / 10
-    assert f_beta(score) == pytest.approx(score.f1)
-    assert f_beta(score, 4) == pytest.approx(17 * precision * recall / (16 * precision + recall))
-    assert np.isnan(f_beta(Score(0, 0, 0)))
+    assert score.f_beta(1) == pytest.approx(score.f1)
+    assert score.f_beta(4) == pytest.approx(17 * precision * recall / (16 * precision + recall))
+    assert np.isnan(Score(0, 0, 0).f_beta(1))
 
 
 @pytest.mark.parametrize("beta", [1.0, 4.0])
@@ -109,17 +109,17 @@ def test_choices_against_trying_all(beta):
         here = (found.table["class"] == one.name).to_numpy()
 
         def at(keep, name=one.name):
-            return f_beta(evaluate(truth, found.where(keep)).classes[name], beta)
+            return evaluate(truth, found.where(keep)).classes[name].f_beta(beta)
 
         for kind, values in (("size", sizes), ("score", scores)):
             results = {value: at(here & (values >= value)) for value in np.unique(values[here])}
             best = min(value for value in results if results[value] == max(results.values()))
             choice = one.choices[kind]
             assert getattr(choice, kind) == best
-            assert f_beta(choice.tuned, beta) == pytest.approx(results[best])
+            assert choice.tuned.f_beta(beta) == pytest.approx(results[best])
         both = one.choices["joint"]
-        assert f_beta(both.tuned, beta) == pytest.approx(at(here & (sizes >= both.size) & (scores >= both.score)))
-        assert f_beta(both.tuned, beta) >= max(f_beta(one.choices[kind].tuned, beta) for kind in ("size", "score"))
+        assert both.tuned.f_beta(beta) == pytest.approx(at(here & (sizes >= both.size) & (scores >= both.score)))
+        assert both.tuned.f_beta(beta) >= max(one.choices[kind].tuned.f_beta(beta) for kind in ("size", "score"))
     assert tuning.overall["size"].tuned == sum((c.choices["size"].tuned for c in tuning.classes), Score(0, 0, 0))
 
 
