@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from math import prod
 
@@ -15,20 +16,46 @@ ALIKE = 1.5
 """Classes whose radii differ by less than this factor share one bandwidth: one cannot serve radii of 3 to 12 voxels."""
 
 
+REACH = 1.25
+"""Default bandwidth over radius. A ball as large as the particle finds several modes in one that is hollow or long, and
+one much larger joins particles that touch: two balls are told apart up to 1.3 of their radius."""
+
+
 class ClusterWarning(UserWarning):
-    """Particles were found in another way than was asked for."""
+    """Particles were found in another way than by default, since something is unknown."""
 
 
-def method_of(settings: ClusterSettings) -> Method:
-    """The method that the settings ask for; a bandwidth asks for mean-shift, and nothing for components.
+def method_of(classes: Sequence[ParticleClass] | None, settings: ClusterSettings, where: str) -> Method:
+    """The method that the settings ask for; by default mean-shift where its bandwidth is known.
 
-    Mean-shift with the class radius as bandwidth parts hollow and long particles, whose radius is that of a ball of
-    their volume: of the demo's 24 shells and 24 rings it makes 73 and 50. So it needs to be asked for.
+    Parameters
+    ----------
+    classes : sequence of ParticleClass or None
+        Classes of kind ``particle``; None where a label map does not say what its labels mean.
+    settings : ClusterSettings
+        What was asked for.
+    where : str
+        Name of the label map, for the warning.
+
+    Warns
+    -----
+    ClusterWarning
+        No bandwidth is given and a radius that is needed is unknown: components are found instead.
     """
     if settings.method is not None:
         return settings.method
-    shift = settings.bandwidth is not None or settings.bandwidth_angstrom is not None
-    return "mean-shift" if shift else "components"
+    if settings.connectivity is not None or settings.split:
+        return "components"
+    lack = _lack(classes, settings)
+    if lack is None:
+        return "mean-shift"
+    warnings.warn(
+        f"{where}: {lack}, so particles are its connected components, and those that touch are one: give --bandwidth "
+        f"VOXELS or radii in a file of classes (--classes) for mean-shift, or --method components if they are meant",
+        ClusterWarning,
+        stacklevel=4,
+    )
+    return "components"
 
 
 def groups_of(
@@ -40,8 +67,8 @@ def groups_of(
 ) -> tuple[Group, ...]:
     """Classes that are clustered together, with their bandwidths in voxels.
 
-    A bandwidth that is given serves all classes. Otherwise it is the radius: the mean of the classes' radii where they
-    agree within a factor of 1.5, else each class's own, and each class is clustered alone.
+    A bandwidth that is given serves all classes. Otherwise it is 1.25 times the radius: the mean of the classes' radii
+    where they agree within a factor of 1.5, else each class's own, and each class is clustered alone.
 
     Parameters
     ----------
@@ -77,8 +104,8 @@ def groups_of(
     if lack is not None:
         raise SettingsError(f"{where}: {lack}: give --bandwidth VOXELS, or radii in a file of classes (--classes)")
     if _alike(list(radii.values())) and not settings.per_class:
-        return (Group(wanted, sum(radii.values()) / len(radii)),)
-    return tuple(Group((label,), radii[label]) for label in sorted(radii))
+        return (Group(wanted, REACH * sum(radii.values()) / len(radii)),)
+    return tuple(Group((label,), REACH * radii[label]) for label in sorted(radii))
 
 
 def _lack(classes: Sequence[ParticleClass] | None, settings: ClusterSettings) -> str | None:
@@ -93,7 +120,7 @@ def _lack(classes: Sequence[ParticleClass] | None, settings: ClusterSettings) ->
     unknown = [one.name for one in classes or () if one.radius is None]
     if unknown and (settings.per_class or not _alike(radii)):
         return (
-            "mean-shift clusters these classes one by one, each with its radius as bandwidth, and class "
+            "mean-shift clusters these classes one by one, each with a bandwidth from its radius, and class "
             f"{unknown[0]!r} has none"
         )
     return None

@@ -84,6 +84,11 @@ class Request:
             The file of classes or the mask cannot be read, or the mask has another shape than the label map.
         SettingsError
             A minimum distance is in radii, and a class has none.
+
+        Warns
+        -----
+        ClusterWarning
+            Components are found instead of mean-shift clusters, since no bandwidth is known.
         """
         if settings.voxel_size is not None:
             voxel_size = as_voxel_size(settings.voxel_size)
@@ -95,7 +100,7 @@ class Request:
         particles = None if classes is None else tuple(one for one in classes if one.kind == "particle")
         if settings.min_distance is not None:
             check_distance(settings.min_distance, particles)
-        settings = replace(settings, method=method_of(settings))
+        settings = replace(settings, method=method_of(particles, settings, source.path))
         return cls(within(source, settings.mask, settings.border, voxel_size), settings, voxel_size, classes)
 
     @property

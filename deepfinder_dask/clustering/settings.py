@@ -25,9 +25,10 @@ Position = Literal["mode", "centroid"]
 class ClusterSettings:
     """How a label map becomes particles.
 
-    By default particles are connected components. Mean-shift is the method of the paper (Moebel et al. 2021, Methods);
-    a bandwidth asks for it. The class radius as bandwidth is right for particles that are solid and about as long as
-    wide; hollow and long ones it takes apart, unless the bandwidth is given and reaches from their middle to their end.
+    By default voxels are clustered by mean-shift, the method of the paper (Moebel et al. 2021, Methods), with a
+    bandwidth from the radii of the classes; where these are unknown and no bandwidth is given, particles are connected
+    components, and a :class:`~deepfinder_dask.clustering.ClusterWarning` says so. Asking for a connectivity, or to
+    split, asks for components.
 
     Connectivity is 6 by default, as in ``scipy.ndimage.label``: particles that merely touch at an edge or a corner
     stay apart, and molecules in a crowded cell touch often. The crumbs that this may leave at a frayed border are
@@ -40,11 +41,12 @@ class ClusterSettings:
     """
 
     method: Method | None = None
-    """How voxels are grouped: components, the connected components of the label map, or mean-shift, which also parts
-    particles that touch and needs a bandwidth about their radius; by default components, but mean-shift where a
-    bandwidth is given."""
+    """How voxels are grouped: mean-shift, which also parts particles that touch and needs a bandwidth about their
+    radius, or components, the connected components of the label map; by default mean-shift, but components where
+    neither a bandwidth nor the radii of the classes are known, or where connectivity or split is given."""
     bandwidth: float | None = None
-    """Mean-shift: radius of the ball whose voxels are averaged, in voxels; by default from the radii of the classes."""
+    """Mean-shift: radius of the ball whose voxels are averaged, in voxels; by default 1.25 times the radii of the
+    classes."""
     bandwidth_angstrom: float | None = None
     """Mean-shift: the bandwidth in Å instead."""
     position: Position = "mode"

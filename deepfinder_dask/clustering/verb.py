@@ -73,7 +73,7 @@ def cluster(
     progress: bool = True,
     **options: Any,
 ) -> Particles | Delayed:
-    """Find the particles of a label map: its connected components or mean-shift clusters, exact for any blocks.
+    """Find the particles of a label map: its mean-shift clusters or connected components, exact for any blocks.
 
     A particle's position is the centre of its cluster (the mode), index times voxel size, or the centroid of the
     cluster's voxels if asked for; for components always their centroid. Its class is that of most
@@ -130,7 +130,7 @@ def cluster(
     Warns
     -----
     ClusterWarning
-        A component is too large to be split, and stays whole.
+        Nothing asks for a method and no bandwidth is known: components are found instead of mean-shift clusters.
     """
     if not compute:
         from deepfinder_dask.clustering.lazy import cluster_lazily

@@ -156,13 +156,13 @@ def test_killed_and_run_again_it_ends_the_same(golden, tmp_path):
     assert not [p.name for p in out.iterdir() if p.name.startswith(".")]
 
 
-def test_notes_are_said_and_kept(golden, tmp_path, capsys):
-    """What had to be assumed stands in the summary, and under the result of the command."""
+def test_what_was_assumed_is_said_and_kept(golden, tmp_path, capsys):
+    """Weights without radii: components in place of mean-shift, with a note in the summary and under the result."""
     from deepfinder_dask.cli import main
     from deepfinder_dask.networks import save_weights
 
     weights, out = tmp_path / "w.safetensors", tmp_path / "out"
-    save_weights(golden[1], weights)
+    save_weights(golden[1].with_classes((ParticleClass("small", 1), ParticleClass("large", 2))), weights)
     small_mrc(tmp_path / "t.mrc")
     with warnings.catch_warnings():
         assert main(["locate", str(tmp_path / "t.mrc"), "-w", str(weights), "-o", str(out)]) == 0
@@ -171,8 +171,10 @@ def test_notes_are_said_and_kept(golden, tmp_path, capsys):
     done, *notes = said.out.splitlines()
     assert done.startswith("found ")
     assert done.endswith(" s)")
-    assert notes == [f"note: {note}" for note in json.loads((out / "summary.json").read_text())["notes"]]
-    assert "unbinned" in notes[0]
+    summary = json.loads((out / "summary.json").read_text())
+    assert notes == [f"note: {note}" for note in summary["notes"]]
+    assert "no radius is known, so particles are its connected components" in notes[0]
+    assert "unbinned" in notes[1]
 
 
 def test_two_at_once_never_work_in_one_folder(golden, tmp_path):

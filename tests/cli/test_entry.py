@@ -131,7 +131,7 @@ def app(*_, **__):
 
 if __name__ == "__main__":
     entry.app = app
-    sys.exit(entry.main([]))
+    sys.exit(entry.run([]))
 """
 
 

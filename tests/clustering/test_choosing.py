@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from deepfinder_dask.blocks import Box
 from deepfinder_dask.cli import main
-from deepfinder_dask.clustering import cluster
-from deepfinder_dask.particles import ParticleClass, Particles, classes_to_dicts, read_particles
+from deepfinder_dask.clustering import ClusterWarning, cluster
+from deepfinder_dask.particles import ParticleClass, Particles, classes_to_dicts, read_particles, write_classes
 from deepfinder_dask.particles.spacing import keep_apart
 from deepfinder_dask.tomograms import create_group, create_image, finish_group, finish_image
 
@@ -52,19 +54,44 @@ def same(a: Particles, b: Particles) -> None:
     pd.testing.assert_frame_equal(a.table, b.table, check_exact=True)
 
 
-def test_a_bandwidth_asks_for_mean_shift_and_nothing_for_components(segmentation):
+def test_mean_shift_is_the_default_and_parts_what_touches(segmentation):
     found = cluster(segmentation)
-    same(found, cluster(segmentation, method="components"))
-    same(found, cluster(segmentation, connectivity=6))
+    same(found, cluster(segmentation, method="mean-shift"))
+    assert len(found) == 4
+    assert len(cluster(segmentation, method="components")) == 3
+    same(cluster(segmentation, connectivity=6), cluster(segmentation, method="components"))
+
+
+def test_without_radii_components_are_found_and_a_note_says_so(labels, segmentation, tmp_path):
+    bare = write_labels(tmp_path / "bare.zarr", labels, [ParticleClass("ring", 1), ParticleClass("rod", 5)])
+    with pytest.warns(ClusterWarning, match="no radius is known, so particles are its connected components") as noted:
+        found = cluster(bare)
+    assert [one.filename for one in noted] == [__file__]
     assert len(found) == 3
-    shifted = cluster(segmentation, bandwidth=4)
-    same(shifted, cluster(segmentation, method="mean-shift", bandwidth=4))
-    assert len(shifted) == len(cluster(segmentation, bandwidth_angstrom=48.0)) == 4
-    assert len(cluster(segmentation, method="mean-shift")) == 4  # from the radii
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(cluster(bare, bandwidth=4)) == len(cluster(bare, bandwidth_angstrom=48.0)) == 4
+        assert len(cluster(bare, method="components")) == len(cluster(bare, connectivity=26)) == 3
+        write_classes(CLASSES, tmp_path / "classes.toml")
+        same(cluster(bare, classes=str(tmp_path / "classes.toml")), cluster(segmentation))
+    classes = [CLASSES[0], ParticleClass("rod", 5, radius=20.0), ParticleClass("dot", 7)]
+    uneven = write_labels(tmp_path / "uneven.zarr", labels, classes)
+    with pytest.warns(ClusterWarning, match="each with a bandwidth from its radius, and class 'dot' has none"):
+        assert len(cluster(uneven)) == 3
+
+
+def test_the_command_says_the_note_and_goes_on(labels, tmp_path, capsys):
+    bare = write_labels(tmp_path / "bare.zarr", labels, [ParticleClass("ring", 1), ParticleClass("rod", 5)])
+    with warnings.catch_warnings():
+        assert main(["cluster", bare, "-o", str(tmp_path / "p.parquet")]) == 0
+    said = capsys.readouterr()
+    assert "found 3 particles (1 ring, 2 rod)" in said.out
+    assert said.err.startswith(f"warning: {bare}: the bandwidth of mean-shift is about the radius")
+    assert said.err.count("\n") == 1
 
 
 def test_sizes_and_distances_by_class_on_the_command_line(segmentation, tmp_path, capsys):
-    sizes = cluster(segmentation, method="mean-shift").table.groupby("class")["size_voxels"].apply(list)
+    sizes = cluster(segmentation).table.groupby("class")["size_voxels"].apply(list)
     assert [len(sizes["ring"]), len(sizes["rod"])] == [2, 2]
     words = {
         "min": ["--min-size", f"rod={max(sizes['rod'])}"],
@@ -73,9 +100,9 @@ def test_sizes_and_distances_by_class_on_the_command_line(segmentation, tmp_path
         "radii": ["--min-distance", "2.5r"],
         "alone": ["--min-distance", "5r", "--distance-per-class", "--min-size=0"],
     }
-    counts, shift = {}, ["--method", "mean-shift"]
+    counts = {}
     for name, more in words.items():
-        assert main(["cluster", segmentation, "-o", str(tmp_path / f"{name}.parquet"), *shift, *more]) == 0
+        assert main(["cluster", segmentation, "-o", str(tmp_path / f"{name}.parquet"), *more]) == 0, capsys.readouterr()
         counts[name] = Particles.read(tmp_path / f"{name}.parquet").counts()
     assert counts == {
         "min": {"ring": 2, "rod": 1},
@@ -101,16 +128,16 @@ def test_particles_too_close_are_dropped_after_those_of_odd_sizes(segmentation, 
     same(kept, some.where(keep_apart(some, 400.0)))
 
 
-@pytest.mark.parametrize("options", [{}, {"method": "mean-shift"}, {"method": "mean-shift", "position": "centroid"}])
+@pytest.mark.parametrize("options", [{"method": "components"}, {}, {"position": "centroid"}])
 @pytest.mark.parametrize("block", [None, (8, 12, 16)])
 def test_measures_are_those_of_the_voxels(segmentation, labels, options, block):
     """Against the voxels of each particle, picked out one by one."""
     found = cluster(segmentation, measures=True, block=block, **options)
-    mode = options == {"method": "mean-shift"}
+    mode = options == {}
     plain = cluster(segmentation, **options)
     pd.testing.assert_frame_equal(found.table[plain.table.columns], plain.table, check_exact=True)
     owners = np.argwhere(labels > 0)
-    if not options:
+    if "method" in options:
         from scipy import ndimage
 
         numbers = ndimage.label(labels)[0][tuple(owners.T)] - 1
@@ -118,7 +145,7 @@ def test_measures_are_those_of_the_voxels(segmentation, labels, options, block):
         from sklearn.cluster import MeanShift
 
         side = np.prod(VOXEL) ** (1 / 3)
-        numbers = MeanShift(bandwidth=(60 / side + 50 / side) / 2, bin_seeding=True).fit(owners).labels_
+        numbers = MeanShift(bandwidth=1.25 * (60 / side + 50 / side) / 2, bin_seeding=True).fit(owners).labels_
     assert len(found) == numbers.max() + 1
     touching = 0
     for n, row in enumerate(found.table.to_dict("records")):

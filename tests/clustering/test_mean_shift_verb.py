@@ -99,8 +99,8 @@ def test_pooled_classes_come_out_as_scikit_learn_finds_them(segmentation, volume
 
 def test_the_bandwidth_comes_from_radii_that_agree(segmentation, volumes):
     found = cluster(segmentation, method="mean-shift")
-    assert rows_of(found) == expected(*volumes, [1, 5], 4.5)
-    assert rows_of(cluster(segmentation, method="mean-shift", bandwidth_angstrom=45.0)) == rows_of(found)
+    assert rows_of(found) == expected(*volumes, [1, 5], 1.25 * 4.5)
+    assert rows_of(cluster(segmentation, method="mean-shift", bandwidth_angstrom=56.25)) == rows_of(found)
 
 
 def test_the_centroid_can_be_had_instead_of_the_mode(segmentation, volumes):
@@ -112,7 +112,7 @@ def test_the_centroid_can_be_had_instead_of_the_mode(segmentation, volumes):
 def test_classes_of_other_sizes_are_clustered_one_by_one(volumes, tmp_path):
     classes = (ParticleClass("ribosome", 1, radius=50.0), CLASSES[1], ParticleClass("proteasome", 5, radius=30.0))
     path = write_segmentation(str(tmp_path / "seg.zarr"), *volumes, classes=classes)
-    apart = expected(*volumes, [1], 5.0) + expected(*volumes, [5], 3.0)
+    apart = expected(*volumes, [1], 1.25 * 5) + expected(*volumes, [5], 1.25 * 3)
     for block in [None, (12, 16, 20)]:
         assert rows_of(cluster(path, method="mean-shift", block=block)) == apart
     assert rows_of(cluster(path, method="mean-shift", bandwidth=4)) == expected(*volumes, [1, 5], 4)
@@ -159,10 +159,10 @@ def test_bandwidths_of_classes():
         settings = ClusterSettings(method="mean-shift", **options)
         return groups_of(classes, (9,), settings, (10.0, 10.0, 10.0), "seg")
 
-    assert groups(100.0, 140.0) == (Group((1, 2), 12.0),)
-    assert groups(100.0, 150.0, None) == (Group((1, 2, 3), 12.5),)
-    assert groups(100.0, 151.0) == (Group((1,), 10.0), Group((2,), 15.1))
-    assert groups(100.0, 140.0, per_class=True) == (Group((1,), 10.0), Group((2,), 14.0))
+    assert groups(100.0, 140.0) == (Group((1, 2), 15.0),)
+    assert groups(100.0, 150.0, None) == (Group((1, 2, 3), 15.625),)
+    assert groups(100.0, 151.0) == (Group((1,), 12.5), Group((2,), 1.25 * 15.1))
+    assert groups(100.0, 140.0, per_class=True) == (Group((1,), 12.5), Group((2,), 17.5))
     assert groups(100.0, 300.0, None, bandwidth=7) == (Group((1, 2, 3), 7.0),)
     assert groups(None, bandwidth_angstrom=70) == (Group((1,), 7.0),)
     assert groups(None, 30.0, bandwidth=7, per_class=True) == (Group((1,), 7.0), Group((2,), 7.0))

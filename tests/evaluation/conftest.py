@@ -32,7 +32,7 @@ def scene(seed, *, tomograms=1, count=40, found=0.7, false=10, spread=15.0, scor
         kept = random.uniform(size=count) < found
         seen = np.concatenate(
             [places[kept] + random.normal(0, spread, (kept.sum(), 3)), random.uniform(0, 990, (false, 3))]
-        )
+        ).clip(0, 990)
         named = np.concatenate([labels[kept], random.integers(1, 3, false)])
         wrong = random.uniform(size=len(named)) < 0.1
         named[wrong] = 3 - named[wrong]
