@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +116,7 @@ def distances_to(
         for number, best in executor.run(partial(measure_tiles, job), searches, label="distance"):
             np.minimum.at(squared, owners[number], best)
             bar.advance()
-    distances = np.sqrt(squared)
+    distances: NDArray[np.float64] = np.sqrt(squared)
     distances[~np.isfinite(distances) | (distances > limit)] = np.nan
     return distances
 
@@ -132,14 +133,16 @@ def find_tiles(job: DistanceJob, block: Block) -> Tiles:
     none = np.zeros((0, 3), np.int64)
     if not mask.any():
         return Tiles(none, none)
-    low, high = [], []
+    low: list[NDArray[np.int64]] = []
+    high: list[NDArray[np.int64]] = []
     for z in range(0, mask.shape[0], TILE):
         part = mask[z : z + TILE]
         if part.any():
             start, stop = _boxes(part)
             low.append(start + np.array((z, 0, 0)))
             high.append(stop + np.array((z, 0, 0)))
-    return Tiles(np.concatenate(low) + block.write.start, np.concatenate(high) + block.write.start)
+    corner = np.array(block.write.start, np.int64)
+    return Tiles(np.concatenate(low) + corner, np.concatenate(high) + corner)
 
 
 def _boxes(layer: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -149,7 +152,11 @@ def _boxes(layer: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int6
     padded = np.zeros((depth, ny * TILE, nx * TILE), bool)
     padded[:, : extent[0], : extent[1]] = layer
     tiles = padded.reshape(depth, ny, TILE, nx, TILE)
-    lines = (tiles.any(axis=(2, 4)), tiles.any(axis=(0, 4)), tiles.any(axis=(0, 2)))  # (z, ·, ·), (·, y, ·), (·, ·, x)
+    lines: list[Any] = [
+        tiles.any(axis=(2, 4)),
+        tiles.any(axis=(0, 4)),
+        tiles.any(axis=(0, 2)),
+    ]  # (z, ·, ·), (·, y, ·), (·, ·, x)
     where = np.nonzero(lines[0].any(axis=0))
     along = [np.moveaxis(line, axis, 0)[(slice(None), *where)] for axis, line in enumerate(lines)]
     origin = np.stack([np.zeros_like(where[0]), where[0] * TILE, where[1] * TILE], axis=1)

@@ -55,11 +55,13 @@ def keep_apart(particles: Particles, distance: Length | float | str, *, per_clas
     places = particles.positions()
     names = ["tomogram", "class"] if per_class else ["tomogram"]
     stays = np.ones(len(particles), bool)
-    for _, rows in sorted(particles.table.groupby(names, sort=False).indices.items(), key=lambda item: item[1][0]):
+    groups = [np.asarray(rows) for rows in particles.table.groupby(names, sort=False).indices.values()]
+    for rows in sorted(groups, key=lambda rows: int(rows[0])):
         order = rows[np.argsort(rank[rows])]
         here = places[order]
         if length.unit == "vox":
-            here = here / np.asarray(particles.voxel_size(str(particles.table["tomogram"].iloc[order[0]])))
+            size = particles.voxel_size(str(particles.table["tomogram"].iloc[order[0]]))
+            here = here / np.array(size, np.float64)
         stays[order] = _suppress(here, half[order])
     return stays
 

@@ -252,7 +252,8 @@ class Particles:
                 raise InputError(f"{name!r} is a column of every table; columns are added under other names")
             if np.shape(values) != (len(table),):
                 raise InputError(f"column {name!r}: expected {len(table)} values, got an array {np.shape(values)}")
-            table[name] = values.array if isinstance(values, pd.Series) else values
+            column: Any = values.array if isinstance(values, pd.Series) else values
+            table[name] = column
         return self.with_table(table)
 
     def positions(self) -> NDArray[np.float64]:

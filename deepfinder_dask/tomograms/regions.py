@@ -242,7 +242,7 @@ class Region:
             core[min(shorter, key=lambda axis: core[axis])] *= 2
         spans = (range(a // c * c, b, c) for a, b, c in zip(box.start, box.stop, core, strict=True))
         for start in product(*spans):
-            yield Box(start, triple(a + c for a, c in zip(start, core, strict=True))).intersect(box)
+            yield Box(triple(start), triple(a + c for a, c in zip(start, core, strict=True))).intersect(box)
 
 
 @dataclass(frozen=True)

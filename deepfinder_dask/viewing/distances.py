@@ -75,7 +75,7 @@ def distance_histogram(
         panel = sheet.axes(left, top, width, ROW - 0.18)
         panel.set_gid(one.name)
         counts, edges, _ = panel.hist(found, bins=BINS, range=(0.0, high), color=one.colour, alpha=0.35)
-        panel.hist(found, bins=edges, color=one.colour, histtype="step", linewidth=1.0)
+        panel.hist(found, bins=list(edges), color=one.colour, histtype="step", linewidth=1.0)
         for mark in marks:
             panel.axvline(mark, color=INK, linewidth=0.9, linestyle=":")
         most = max(1, ceil(float(np.max(counts))))
