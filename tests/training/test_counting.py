@@ -72,7 +72,7 @@ def count(folder, place, truth, annotated=("cube", "rod"), network=None):
         (whole,),
         place,
         segmenting=SegmentSettings(device="cpu", precision="fp32", overwrite=True),
-        clustering=ClusterSettings(),
+        clustering=ClusterSettings(method="components"),
         tolerance="1r",
     )
     assert not place.exists(), "segmentations are removed"
