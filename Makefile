@@ -1,11 +1,13 @@
 # Every target sets up .venv/ by itself; all it needs is Python 3.11 or newer with venv and pip.
 #   make PYTHON=python3.12 …   another interpreter
 #   make test ARGS="-k evaluate"   options for pytest
+#   make test JOBS=0      in one process
 #   make peers PEERS_PYTHON=…      another Python 3.11 for the peers
 
 PYTHON ?= python3
 PEERS_PYTHON ?= python3.11
 ARGS ?=
+JOBS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -32,7 +34,7 @@ demo: $(STAMP) ## simulate a tomogram, find its particles, compare them with the
 	@echo 'Look at the pictures: demo/found/slices.png, projection.png and distributions.png'
 
 test: $(STAMP) ## run the tests (a few minutes)
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
 
 test-slow: $(STAMP) ## run the tests that take minutes each
 	$(BIN)/python -m pytest -q -m slow $(ARGS)

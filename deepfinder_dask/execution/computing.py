@@ -145,7 +145,8 @@ def _worker_threads() -> int:
 
 
 def _is_open(worker: Any) -> bool:
-    return worker.status.name in ("running", "paused", "closing_gracefully")
+    """Whether a worker takes tasks, or is about to: it may be asked before it says that it runs."""
+    return worker.status.name not in ("stopping", "stopped", "closing", "closed", "failed", "dont_reply")
 
 
 @dataclass

@@ -126,9 +126,7 @@ def test_a_worker_that_dies_once_costs_no_result(tmp_path):
 def test_workers_that_die_are_told_in_one_line():
     with (
         open_executor(workers=1) as executor,
-        pytest.raises(
-            PartialFailure, match=r"^deadly: item 2 killed its worker twice, .*: use smaller blocks or fewer"
-        ),
+        pytest.raises(PartialFailure, match=r"^deadly: item 2 killed its worker again .*: use smaller blocks or fewer"),
     ):
         list(executor.run(deadly, [0, 1, 2], label="deadly"))
 
