@@ -107,7 +107,10 @@ def verb(settings: Settings | None = None, **renamed: Parameter) -> Callable[[Fu
             if quiet:
                 silence()
             start = time.perf_counter()
-            said = function(*words, **given)
+            try:
+                said = function(*words, **given)
+            finally:
+                silence(False)
             if said is not None and said.endswith("\n"):
                 sys.stdout.write(said)
             elif said is not None and not quiet:

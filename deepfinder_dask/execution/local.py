@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -58,14 +58,32 @@ def local_workers(processes: int | None, *, gpus: bool) -> Iterator[Client]:
     environment = shared_environment(count)
     # A worker first runs the imports of the user's script, so that libraries must find their share before that.
     early = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()}
-    with deaf_to_interrupts(), dask.config.set(early):
+    with deaf_to_interrupts(), dask.config.set(early), kept_environment(environment):
         cluster = _start(count, devices, environment)
     # A local cluster looks after a lost worker some time later, and gives up one that just then is lost once more.
     patient = dask.config.set({"distributed.deploy.lost-worker-timeout": "1000 days"})
-    with patient, cluster, Client(cluster, set_as_default=False) as client:
+    with kept_environment(environment), patient, cluster, Client(cluster, set_as_default=False) as client:
         if devices:
             client.wait_for_workers(count)
         yield client
+
+
+@contextmanager
+def kept_environment(names: Iterable[str]) -> Iterator[None]:
+    """Give environment variables of this process their values back in the end.
+
+    Dask sets those of a worker here before it starts one, and leaves them: what this process computes later, and
+    workers that it starts, would get the share of a worker.
+    """
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def shared_environment(processes: int) -> dict[str, str]:

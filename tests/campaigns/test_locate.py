@@ -55,7 +55,14 @@ def test_the_objects_of_the_original_are_found(golden, whole):
     assert result["overall"]["f1"] >= 0.95
 
 
-@pytest.mark.parametrize("options", [{"block": (96, 96, 96)}, {"block": (96, 96, 96), "workers": 2}, {}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"block": (96, 96, 96)}, marks=pytest.mark.slow),
+        {"block": (96, 96, 96), "workers": 2},
+        pytest.param({}, marks=pytest.mark.slow),
+    ],
+)
 def test_blocks_and_workers_give_the_same_table(golden, whole, tmp_path, options):
     folder, weights = golden
     found = locate(folder / "tomogram.mrc", weights, tmp_path / "out", **options)

@@ -166,6 +166,17 @@ def test_cores_of_a_worker_of_another_cluster_are_its_threads():
         assert [found for _, found in executor.run(cores_of_a_step, [0], label="cores")] == [min(2, own)]
 
 
+def test_local_workers_leave_the_environment_of_this_process_as_it_is(monkeypatch):
+    """Dask sets variables of workers in the process that starts them; what is computed here later has all cores."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("DEEPFINDER_CORES", raising=False)
+    with open_executor(workers=2) as executor:
+        assert sorted(executor.ask(computing_cores).values()) == [max(1, len(os.sched_getaffinity(0)) // 2)] * 2
+        assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "DEEPFINDER_CORES" not in os.environ
+
+
 def cores_of_a_step(_):
     return compute(computing_cores)
 

@@ -168,7 +168,7 @@ def test_a_shifted_origin_would_be_noticed(make_tomogram, weights, core):
         ((16, 28, 36), (1, 40, 70), None),
         ((36, 40, 44), (34, 7, 50), None),
         ((64, 20, 72), 16, None),
-        ((8, 40, 72), (1, 40, 70), 2),
+        pytest.param((8, 40, 72), (1, 40, 70), 2, marks=pytest.mark.slow),
     ],
 )
 def test_no_block_size_storage_layout_or_executor_changes_a_byte(

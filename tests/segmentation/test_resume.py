@@ -211,7 +211,7 @@ def test_a_worker_left_over_from_replaced_work_writes_nothing(job, tmp_path):
     assert same(done, job[2])
 
 
-@pytest.mark.parametrize("workers", [None, 2])
+@pytest.mark.parametrize("workers", [None, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_damaged_block_of_the_tomogram_stops_no_other(make_tomogram, weights, tmp_path, workers):
     tomogram = make_tomogram((16, 16, 160), chunk=16, statistics=True)
     whole = tomogram.read()

@@ -14,6 +14,7 @@ from deepfinder_dask.simulation import place_scene, read_config
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
+@pytest.mark.slow
 def test_the_benchmark_runs_and_says_where(tmp_path):
     command = [sys.executable, str(BENCHMARKS / "simulation.py"), "--shape", "48,96,96", "--particles", "8"]
     command += ["--phantoms", "--folder", str(tmp_path), "--json"]

@@ -69,6 +69,7 @@ def test_mixed_precision_computes_layers_in_bf16_and_gradients_in_fp32():
         assert (parameter.grad - gradient).norm() < 0.1 * gradient.norm() + 1e-5
 
 
+@pytest.mark.slow
 def test_a_tiny_batch_is_learnt_by_heart(sampler):
     schedule = Schedule(steps=25, learning_rate=2e-3, warm_up=3, check_every=25)
     state = new_state(2, schedule)

@@ -87,6 +87,7 @@ def log_of_unfinished(folder):
     return path.read_text().split("\n")[:-1] if path.exists() else []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_two_processes_learn_what_one_does(data, tmp_path):
     """Each takes half of the batch: the same losses and F1, but for the order of sums in fp32."""
