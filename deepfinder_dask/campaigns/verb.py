@@ -15,6 +15,7 @@ from typing import Any
 
 from deepfinder_dask.campaigns.settings import LocateSettings
 from deepfinder_dask.clustering import ClusterSettings, ClusterWarning, cluster
+from deepfinder_dask.clustering.request import check_request
 from deepfinder_dask.errors import DeepFinderError, InputError, OutputExistsError, SettingsError
 from deepfinder_dask.execution import hold, options_to_settings
 from deepfinder_dask.networks import Weights, load_weights
@@ -157,6 +158,7 @@ def _locate_into(
     clustering = settings.part(ClusterSettings, overwrite=True, voxel_size=None, classes=None, tomogram=name)
     if not (resumed and _finished(store)):
         check_match(converted, weights, segmenting, name=source)
+    check_request(tuple(weights.classes), converted.shape, converted.voxel_size, clustering, source)
     with open_workers(segmenting) as executor:
         with _timed(seconds, "segment"):
             if resumed and _finished(store):

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from deepfinder_dask.cli.options import Output, verb
 from deepfinder_dask.clustering.settings import DistanceSettings
+from deepfinder_dask.errors import SettingsError
 
 _LENGTH = Parameter(metavar="Å")
 
@@ -46,6 +47,8 @@ def distance(
 
     target = checked_output(output, settings.overwrite) or Path(output)
     picture = target.with_suffix(".png")
+    if picture == target:
+        raise SettingsError(f"particles are written as Parquet, got {output}: name it {target.stem}.parquet")
     refuse_existing([picture], settings.overwrite)
     measured, structure = measure_distances(particles, segmentation, settings, scratch=target.absolute().parent)
     found = filter_by_distance(measured, structure, within=settings.within, beyond=settings.beyond)

@@ -164,6 +164,7 @@ def structure_of(source: LabelMap, known: tuple[ParticleClass, ...] | None, name
                 "say which with --structure NAME, or its label"
             )
         return structures[0]
+    name = str(name)
     for one in classes or ():
         if name in (one.name, str(one.label)):
             return one
@@ -193,6 +194,23 @@ def _by_tomogram(particles: Particles, sources: list[LabelMap]) -> dict[str, Lab
 
 
 def _voxel_size(source: LabelMap, particles: Particles, name: str, settings: DistanceSettings) -> VoxelSize:
+    """Å per voxel of a label map, refused where it and the particles cannot be of the same tomogram.
+
+    A binned label map differs in both, shape and voxel size; one that differs in one of them is another's.
+    """
+    size, facts = _said_voxel_size(source, particles, name, settings), particles.tomograms.get(name)
+    if facts is not None and facts.shape is not None and facts.voxel_size is not None:
+        alike = bool(np.allclose(size, facts.voxel_size, rtol=0.01))
+        if alike != (tuple(facts.shape) == tuple(source.shape)):
+            raise InputError(
+                f"{source.path} has {tuple(source.shape)} voxels (z, y, x) of {size} Å, but the particles of {name!r} "
+                f"are from {tuple(facts.shape)} voxels of {facts.voxel_size} Å: it is another tomogram, or a voxel "
+                "size is wrong"
+            )
+    return size
+
+
+def _said_voxel_size(source: LabelMap, particles: Particles, name: str, settings: DistanceSettings) -> VoxelSize:
     if settings.voxel_size is not None:
         return as_voxel_size(settings.voxel_size)
     facts = particles.tomograms.get(name)

@@ -59,6 +59,9 @@ def place_of(request: Request) -> str | None:
             f"the instance map {wanted} would lie in, or replace, the label map {source}: choose another"
         )
     path = normalise(wanted)
+    mask = request.settings.mask
+    if mask is not None and (is_inside(mask, path) or is_inside(path, mask)):
+        raise SettingsError(f"the instance map {wanted} would replace the mask {mask}: choose another")
     check_output(path, kind=KIND, overwrite=request.settings.overwrite)
     return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfinder_dask.blocks import BlockGrid
+from deepfinder_dask.blocks import BlockGrid, Shape3
 from deepfinder_dask.clustering.bandwidths import groups_of, method_of
 from deepfinder_dask.clustering.components import Components, SizeLimits
 from deepfinder_dask.clustering.labelling import LabelJob
@@ -18,7 +19,7 @@ from deepfinder_dask.clustering.merging import Pieces
 from deepfinder_dask.clustering.planning import check_split_memory, plan_blocks, plan_shift_blocks
 from deepfinder_dask.clustering.settings import ClusterSettings
 from deepfinder_dask.clustering.shift_job import ShiftJob, halo_of
-from deepfinder_dask.clustering.sources import LabelMap, within
+from deepfinder_dask.clustering.sources import Chunk, LabelMap, within
 from deepfinder_dask.errors import SettingsError, VoxelSizeError
 from deepfinder_dask.particles import (
     MAX_LABEL,
@@ -223,3 +224,26 @@ class Request:
         if distance is None:
             return found
         return found.take(keep_apart(self.table(found), distance, per_class=self.settings.distance_per_class))
+
+
+def check_request(
+    classes: tuple[ParticleClass, ...], shape: Shape3, voxel_size: VoxelSize, settings: ClusterSettings, where: str
+) -> None:
+    """Refuse now what clustering a segmentation would refuse before its first block.
+
+    Raises
+    ------
+    InputError
+        As :func:`~deepfinder_dask.cluster`.
+    """
+    stub = Chunk(shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # told of when it is clustered
+        request = Request.of(LabelMap(where, stub, shape, 1, where, voxel_size, classes, stub), settings)
+    _ = request.limits
+    if request.settings.method == "mean-shift":
+        request.shift_grid(request.shift_job())
+        return
+    request.label_grid()
+    if request.settings.split:
+        request.split_distances()

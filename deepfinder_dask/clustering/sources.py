@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from deepfinder_dask.segmentation.store import LazySegmentation, Segmentation
 from deepfinder_dask.tomograms import Image, MaskedSource, Region, Volume, VoxelSize, open_image, read_attributes
 from deepfinder_dask.tomograms.boxes import ArraySource, FileSource
 from deepfinder_dask.tomograms.location import AnyPath, base_name, is_remote, is_zarr, normalise
-from deepfinder_dask.tomograms.opening import check_finished
+from deepfinder_dask.tomograms.opening import check_finished, check_finished_array
 from deepfinder_dask.tomograms.sources import open_source
 from deepfinder_dask.tomograms.sources.compressed import compression_of, expanded
 
@@ -143,6 +144,8 @@ def opened(source: Any, probability: Any, scratch: Path) -> Iterator[LabelMap]:
         yield _array_label_map(source, probability, "tomogram", None, None)
     else:
         path = source.path if isinstance(source, Segmentation) else source
+        if not isinstance(path, str | PathLike):
+            raise SettingsError(f"expected a label map, as a path or an array, got {type(path).__name__}")
         with open_label_map(path, scratch) as label_map:
             yield label_map
 
@@ -217,7 +220,7 @@ def _open_file(path: str, name: str) -> LabelMap:
 
 
 def _open_zarr(location: str) -> LabelMap:
-    check_finished(location)
+    check_finished_array(location)
     root = read_attributes(location)
     probability = None
     try:

@@ -22,7 +22,7 @@ from deepfinder_dask.errors import SettingsError
 from deepfinder_dask.execution import Executor, SerialExecutor, open_executor, options_to_settings
 from deepfinder_dask.particles import Particles
 from deepfinder_dask.particles.files import refuse_existing
-from deepfinder_dask.tomograms.location import AnyPath, is_remote
+from deepfinder_dask.tomograms.location import AnyPath, is_inside, is_remote
 
 if TYPE_CHECKING:
     import dask.array
@@ -145,6 +145,8 @@ def cluster(
         request = Request.of(source, chosen)
         limits = request.limits
         place = place_of(request)
+        if place is not None and target is not None and (is_inside(target, place) or is_inside(place, target)):
+            raise SettingsError(f"the table and the instance map would both be {output}: choose another")
         with nullcontext(executor) if executor else open_executor(chosen.workers, chosen.scheduler) as where:
             found = find(request, where, progress=progress)
             found = request.spaced(found.take(limits.accept(found.components)))

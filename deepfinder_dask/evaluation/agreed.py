@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from math import isnan, nan
@@ -137,6 +138,11 @@ class Consensus:
         paths = {folder / f"{name}.parquet": table for name, table in tables.items()}
         summary = folder / SUMMARY
         refuse_existing([*paths, summary], overwrite)
+        if summary.is_file():  # what an earlier run says of sets that are not among these
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                for name in json.loads(summary.read_text(encoding="utf-8"))["sets"]:
+                    if (old := folder / f"only_{name}.parquet") not in paths:
+                        old.unlink(missing_ok=True)
         for path, table in paths.items():
             table.write(path)
         with atomic_write(summary) as temporary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -21,6 +22,7 @@ from deepfinder_dask.evaluation.shared_classes import share_classes
 from deepfinder_dask.execution import options_to_settings
 from deepfinder_dask.particles.classes import ParticleClass, read_classes
 from deepfinder_dask.particles.facts import TomogramFacts
+from deepfinder_dask.particles.formats.names import tidy_name
 from deepfinder_dask.particles.settings import ImportSettings
 from deepfinder_dask.particles.table import ORIENTATION, Particles
 
@@ -131,16 +133,25 @@ def _tomograms(sets: Mapping[str, Particles]) -> tuple[dict[str, list[str | None
     InputError
         No two sets have one in common.
     """
+    times = [Counter(tidy_name(name) for name in table.tomograms) for table in sets.values()]
+    twice = {plain for one in times for plain, count in one.items() if count > 1}
+    grouped: dict[str, list[str | None]] = {}
+    for number, table in enumerate(sets.values()):
+        for own in table.tomograms:
+            key = own if tidy_name(own) in twice else tidy_name(own)
+            grouped.setdefault(key, [None] * len(sets))[number] = own
+    alike = {key: {own for own in owns if own is not None} for key, owns in grouped.items()}
     every = sorted({name for table in sets.values() for name in table.tomograms})
-    if len(every) > 1 and all(len(table.tomograms) == 1 for table in sets.values()):
+    if 1 < len(grouped) == len(sets) and all(len(table.tomograms) == 1 for table in sets.values()):
         shown = next(iter(sets[min(sets)].tomograms))
         owns: list[str | None] = [next(iter(table.tomograms)) for table in sets.values()]
         return {shown: owns}, [f"Tomograms {every} are taken for one: each set has but one."]
-    result = {name: [name if name in table.tomograms else None for table in sets.values()] for name in every}
+    result = {min(alike[key]) if len(alike[key]) == 1 else key: grouped[key] for key in sorted(grouped)}
     if not any(len([own for own in owns if own is not None]) > 1 for owns in result.values()):
         lists = {name: list(table.tomograms)[:3] for name, table in sets.items()}
         raise InputError(f"no tomogram in common: the sets have {lists}; rename them on import (--rename OLD=NEW)")
-    notes = []
+    plain = [f"{' = '.join(sorted(names))}" for names in alike.values() if len(names) > 1]
+    notes = [f"{len(plain)} tomograms go by their plain names: {plain[:5]}."] if plain else []
     for number, name in enumerate(sets):
         missing = [tomogram for tomogram, owns in result.items() if owns[number] is None]
         if missing:

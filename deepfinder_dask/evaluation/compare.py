@@ -63,7 +63,9 @@ def evaluate(truth: Source, found: Source, settings: EvaluateSettings | None = N
     true, seen = read_truth.particles, read_found.particles
     every = pair_classes(true, seen, known)
     pairs = [pair for pair in every if pair.kind == "particle"]
-    tomograms, notes = pair_tomograms(true, seen, read_found.lost())
+    tomograms, notes = pair_tomograms(
+        true, seen, read_found.lost(), whole=not (read_truth.failures or read_found.failures)
+    )
     left = _by_tomogram(true, {pair.truth: i for i, pair in enumerate(pairs) if pair.truth is not None})
     right = _by_tomogram(seen, {pair.found: i for i, pair in enumerate(pairs) if pair.found is not None})
     sides = [(name, other, left[name], right[other] if other else Side.empty()) for name, other in tomograms]
@@ -84,7 +86,9 @@ def evaluate(truth: Source, found: Source, settings: EvaluateSettings | None = N
         if chosen.mask is None and chosen.border is None:
             outcomes.append(compare_sides(name, a, b, edges))
             continue
-        facts = true.tomograms[name] if other is None else true.tomograms[name].merged(seen.tomograms[other])
+        own = [true.tomograms[name], *([] if other is None else [seen.tomograms[other]])]
+        whole = (one for one in own if None not in (one.voxel_size, one.shape))  # not shape and voxels of two binnings
+        facts = next(whole, own[0].merged(own[-1]))
         region = region_of(chosen.mask, chosen.border, name, facts.shape, facts.voxel_size)
         of_a, of_b = (numbers_in(region, side.positions / np.asarray(facts.voxel_size)) for side in (a, b))
         kept = keep_inside(a, b, edges, of_a != 0, of_b != 0)
@@ -102,7 +106,7 @@ def evaluate(truth: Source, found: Source, settings: EvaluateSettings | None = N
             "pairs of one inside and one outside."
         )
     result = summarised(outcomes, pairs, chosen, notes)
-    if len(regions) > 1:
+    if regions and set(regions) != {1}:
         result = replace(result, regions={n: region_scores(regions[n], pairs) for n in sorted(regions)})
     if chosen.czii or chosen.class_weights:
         score, by_class = czii_score(outcomes, pairs, chosen.weights())
@@ -130,6 +134,9 @@ def _by_tomogram(particles: Particles, numbers: Mapping[str, int]) -> dict[str, 
     for name in particles.tomograms:
         rows = groups.get(name, np.empty(0, dtype=np.int64)).astype(np.int64)
         rows = rows[classes[rows] >= 0]
+        # Sorted by what they say: of matchings that are equally good, the order of rows must not choose.
+        keys = (*np.nan_to_num(angles[rows]).T, np.nan_to_num(scores[rows], nan=-np.inf), classes[rows])
+        rows = rows[np.lexsort((*keys, *positions[rows].T[::-1]))]
         result[name] = Side(rows, positions[rows], classes[rows], scores[rows], angles[rows])
     return result
 

@@ -70,7 +70,7 @@ def pair_classes(truth: Particles, found: Particles, given: Iterable[ParticleCla
 
 
 def pair_tomograms(
-    truth: Particles, found: Particles, lost: Collection[str] = ()
+    truth: Particles, found: Particles, lost: Collection[str] = (), *, whole: bool = True
 ) -> tuple[list[tuple[str, str | None]], list[str]]:
     """Tomograms to compare, (true side, found side), and notes on what is matched or left out.
 
@@ -87,7 +87,7 @@ def pair_tomograms(
     partner = {name: name for name in left if name in set(right)}
     tidied = _tidy_partners([n for n in left if n not in partner], [n for n in right if n not in partner])
     partner |= tidied
-    if len(left) == len(right) == 1 and not partner:
+    if whole and len(left) == len(right) == 1 and not partner:
         note = f"Tomogram {left[0]!r} of the truth is compared with {right[0]!r}: each side has but one."
         return [(left[0], right[0])], [note]
     if not left or (right and not partner):
@@ -96,7 +96,7 @@ def pair_tomograms(
     if tidied:
         same = _some([f"{a} = {b}" for a, b in tidied.items()])
         notes.append(f"{len(tidied)} tomograms go by their plain names: {same}.")
-    unread = [name for name in left if name not in partner and tidy_name(name) in lost]
+    unread = [name for name in left if tidy_name(name) in lost]
     missed = [name for name in left if name not in partner and name not in unread]
     if missed:
         notes.append(

@@ -42,7 +42,8 @@ def pairs_table(outcomes: Sequence[Outcome], names: Sequence[str]) -> pd.DataFra
     classes = np.array([*names, ""], dtype=object)
     for one in outcomes:
         for rule, pairs in (("class", one.matches), ("localisation", one.blind)):
-            truth, found = one.truth[pairs.truth], one.found[pairs.found]
+            order = np.argsort(one.truth.rows[pairs.truth], kind="stable")
+            truth, found = one.truth[pairs.truth[order]], one.found[pairs.found[order]]
             columns = {
                 "tomogram": np.full(len(pairs), one.name, dtype=object),
                 "rule": np.full(len(pairs), rule, dtype=object),
@@ -50,8 +51,8 @@ def pairs_table(outcomes: Sequence[Outcome], names: Sequence[str]) -> pd.DataFra
                 "found_row": found.rows,
                 "truth_class": classes[truth.classes],
                 "found_class": classes[found.classes],
-                "distance": pairs.distance,
-                "angle": one.angles if rule == "class" else rotation_distance(truth.angles, found.angles),
+                "distance": pairs.distance[order],
+                "angle": rotation_distance(truth.angles, found.angles),
                 "score": found.scores,
             }
             parts.append(pd.DataFrame(columns))

@@ -30,7 +30,8 @@ class Read:
 
     def lost(self) -> set[str]:
         """Tomograms that the names of these files stand for."""
-        return {tidy_name(Path(path).stem) for path in self.failures}
+        paths = [Path(path) for path in self.failures]
+        return {tidy_name(name) for path in paths for name in (path.stem, *path.parts[:-1])}
 
 
 def read_both(
@@ -113,6 +114,8 @@ def read_source(source: Source, classes: Sequence[ParticleClass], settings: Impo
             continue
         for name in part.tomograms:
             other = names.setdefault(name, file)
+            if other != file and file.with_suffix("") == other.with_suffix(""):
+                raise InputError(f"{other} and {file} list one tomogram, {name!r}, twice; name one of them")
             if other != file and name == file.stem == other.stem:
                 raise InputError(
                     f"{other} and {file} name no tomogram and have one name; say where it is, as in "

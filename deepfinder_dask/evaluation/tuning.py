@@ -85,7 +85,7 @@ def tune(truth: Source, found: Source, settings: TuneSettings | None = None, **o
         tolerance=chosen.tolerance,
         tomograms=tuple(tuned_on),
         judged=tuple(judged),
-        particle_classes=_filled(listed, pairs, [one for one, _ in results]),
+        particle_classes=_filled(listed, pairs, [one for one, _ in results], _clustered_with(seen)),
         notes=tuple(notes + _remarks(seen, pairs, [one for one, _ in results], bool(judged))),
     )
 
@@ -242,14 +242,27 @@ def _base_classes(listed: Sequence[ParticleClass], pairs: Sequence[ClassPair]) -
 
 
 def _filled(
-    listed: Sequence[ParticleClass], pairs: Sequence[ClassPair], tuned: Sequence[TunedClass]
+    listed: Sequence[ParticleClass],
+    pairs: Sequence[ClassPair],
+    tuned: Sequence[TunedClass],
+    clustered: Mapping[str, int],
 ) -> tuple[ParticleClass, ...]:
     """Classes with the minimum sizes that were chosen; those without a choice stay as they are."""
     result = []
     for one in listed:
-        own = [tuned[n].choices for n, pair in enumerate(pairs) if _is(one, pair) and "size" in tuned[n].choices]
-        result.append(replace(one, min_size=own[0]["size"].size) if own else one)
+        own = [(n, tuned[n].choices) for n, pair in enumerate(pairs) if _is(one, pair) and "size" in tuned[n].choices]
+        if own:  # where none is best, sizes that clustering had dropped stay dropped: they could not be tried
+            size = own[0][1]["size"].size
+            one = replace(one, min_size=clustered.get(pairs[own[0][0]].found or "") if size is None else size)
+        result.append(one)
     return tuple(result)
+
+
+def _clustered_with(seen: Particles) -> dict[str, int]:
+    """Minimum sizes that the found particles keep to, by class."""
+    names, sizes = seen.table["class"], seen.table["size_voxels"]
+    limits = {one.name: one.min_size for one in seen.classes if one.min_size}
+    return {name: least for name, least in limits.items() if not bool((sizes[names == name] < least).any())}
 
 
 def _remarks(seen: Particles, pairs: Sequence[ClassPair], tuned: Sequence[TunedClass], judged: bool) -> list[str]:
@@ -258,7 +271,7 @@ def _remarks(seen: Particles, pairs: Sequence[ClassPair], tuned: Sequence[TunedC
     without = [one.name for one in tuned if not one.choices]
     if without:
         notes.append(f"No true particles, so no threshold: {without}.")
-    cut = {one.name: one.min_size for one in seen.classes if one.min_size}
+    cut = _clustered_with(seen)
     if cut:
         notes.append(
             f"The found particles were clustered with minimum sizes {cut}: smaller ones could not be tried "

@@ -33,6 +33,7 @@ MEASURES: dict[str, Measure] = {
     "size_angstrom3": Measure("float64", "size in Å³"),
     **{name: Measure("Int64", f"first {name[0]} of the bounding box, voxels from 0") for name in BOX_START},
     **{name: Measure("Int64", f"one past the last {name[0]} of the bounding box, voxels") for name in BOX_STOP},
+    "instance": Measure("Int64", "value of the particle's voxels in the instance map"),
     "touches_border": Measure("boolean", "whether a voxel of the particle lies at the border of the tomogram"),
     **{name: Measure("float64", f"{name[-1]} of the mean of the particle's voxels, Å") for name in CENTROID},
     "distance_*": Measure("float64", "Å from the particle's position to the nearest voxel of a structure class"),

@@ -94,6 +94,20 @@ def check_finished(path: AnyPath) -> None:
         raise FormatError(f"{path} was never finished: run the same command again")
 
 
+def check_finished_array(path: AnyPath) -> None:
+    """Refuse a store of ours that was never finished, also where one of its arrays is named: that says nothing itself.
+
+    Raises
+    ------
+    FormatError
+        If its state, or that of the group around it, is not "complete".
+    """
+    check_finished(path)
+    parent = normalise(path).rpartition("/")[0]
+    if parent and is_zarr(parent):
+        check_finished(parent)
+
+
 def open_image(path: AnyPath) -> Image:
     """Open an OME-Zarr image (0.4, 0.5) or a plain Zarr array, ours or of another program; reads metadata only.
 

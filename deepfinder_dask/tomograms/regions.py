@@ -22,7 +22,7 @@ from deepfinder_dask.blocks import Box, Shape3, triple
 from deepfinder_dask.errors import FormatError, GeometryError, SettingsError, VoxelSizeError
 from deepfinder_dask.tomograms.boxes import ArraySource, BoxSource, FileSource
 from deepfinder_dask.tomograms.location import AnyPath, is_remote, is_zarr, normalise
-from deepfinder_dask.tomograms.opening import Image, check_finished, open_image
+from deepfinder_dask.tomograms.opening import Image, check_finished_array, open_image
 from deepfinder_dask.tomograms.sources import open_source, split_dataset
 from deepfinder_dask.tomograms.sources.compressed import compression_of
 from deepfinder_dask.tomograms.tomogram import VoxelSize
@@ -308,7 +308,7 @@ def _whole(values: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _open_zarr(location: str) -> tuple[BoxSource, Shape3, int]:
-    check_finished(location)
+    check_finished_array(location)
     image = _image_at(location)
     volume = image.levels[0]
     if volume.ndim != 3:

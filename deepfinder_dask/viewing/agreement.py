@@ -124,7 +124,7 @@ def _draw_combinations(sheet: Sheet, top: float, side: float, names: Sequence[st
     bars.set_yticks([])
     bars.margins(y=0.1)
     dots.set_ylim(len(names) - 0.5, -0.5)
-    dots.set_yticks(range(len(names)), [f"{_short(name)} ({shares.sets[name]})" for name in names])
+    dots.set_yticks(range(len(names)), [f"{_short(name)} ({shares.sets[name]})" for name in names], parse_math=False)
     dots.tick_params(left=False)
     for place, (chosen, _) in zip(places, largest, strict=True):
         rows = np.array([names.index(name) for name in chosen])

@@ -87,7 +87,9 @@ def distance_histogram(
         last = row == len(classes) - 1
         panel.tick_params(labelbottom=last)
         if last:
-            panel.set_xlabel(f"{column.removeprefix(PREFIX)} – particle distance (Å)", fontsize=8.5, color=INK)
+            panel.set_xlabel(
+                f"{column.removeprefix(PREFIX)} – particle distance (Å)", fontsize=8.5, color=INK, parse_math=False
+            )
     if not classes:
         sheet.text(left, head + 0.2, "no particles", fontsize=9, color=FAINT)
     return sheet.figure

@@ -141,8 +141,8 @@ def draw_confusion(axes: Axes, result: Evaluation) -> None:
     axes.vlines(edges, -0.5, size - 0.5, **GRID)
     for draw in (axes.axhline, axes.axvline):
         draw(size - 1.5, color=FAINT, linewidth=1.2)
-    axes.set_xticks(range(size), [*names, "missed"], rotation=60, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(size), [*names, "no particle"])
+    axes.set_xticks(range(size), [*names, "missed"], rotation=60, ha="right", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(range(size), [*names, "no particle"], parse_math=False)
     axes.tick_params(length=0, labelsize=7.5, colors=INK)
     for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
         for tick, name in zip(ticks, names, strict=False):
@@ -163,7 +163,7 @@ def _plain(axes: Axes, right: str, up: str) -> None:
 def _rows(axes: Axes, names: list[str]) -> None:
     """One row for each name, the first on top."""
     axes.set_ylim(max(len(names), 1) - 0.4, -0.6)
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.tick_params(axis="y", length=0)
 
 

@@ -378,3 +378,12 @@ def test_inside_a_mask_and_a_border_only(golden, whole, tmp_path):
     assert found.summary["settings"]["border"] == 40.0
     with pytest.raises(SettingsError, match="lies in the output folder"):
         locate(folder / "tomogram.mrc", weights, tmp_path, mask=str(tmp_path / "mask.zarr"))
+
+
+def test_settings_of_clustering_are_refused_before_anything_is_segmented(golden, tmp_path):
+    small_mrc(tmp_path / "t.mrc")
+    for options in ({"min_size": {"typo": 5}}, {"min_distance": "1r"}, {"split": True}):
+        weights = golden[1].with_classes((ParticleClass("small", 1), ParticleClass("large", 2)))
+        with pytest.raises(SettingsError):
+            locate(tmp_path / "t.mrc", weights, tmp_path / "out", overwrite=True, **options)
+        assert not (tmp_path / "out" / "segmentation.zarr").exists()
