@@ -78,7 +78,7 @@ def test_without_filters_it_numbers_as_scipy_does(segmentation, labels, tmp_path
     assert values.dtype == np.uint32
     np.testing.assert_array_equal(values, numbered(labels, {6: 1, 18: 2, 26: 3}[connectivity]))
     assert found.table["instance"].tolist() == list(range(1, len(found) + 1))
-    assert Particles.read(output).table["instance"].dtype == np.int64
+    assert Particles.read(output).table["instance"].dtype == "Int64"
 
 
 @pytest.mark.parametrize("block", [(400, 400, 400), (12, 16, 20), (8, 8, 8)])
