@@ -24,7 +24,6 @@ Particles found are counted against the truth one to one, within half a radius o
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -33,7 +32,7 @@ from typing import Any
 
 import numpy as np
 from lib.inputs import VOXEL_SIZE, Shape3, parse_shape
-from lib.measure import machine, measured, report, run_reporting
+from lib.measure import machine, measured, report, run_and_print, run_reporting
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
@@ -267,12 +266,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where temporary files go (default the system's place)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        figures = run(options, Path(name))
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        show(figures)
+    run_and_print(options, run, show)
 
 
 if __name__ == "__main__":

@@ -13,15 +13,13 @@ not stored. The map is clustered from Zarr to the table; the memory is that of t
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from lib.inputs import VOXEL_SIZE, Shape3, parse_shape
-from lib.measure import machine, measured, report, run_reporting
+from lib.measure import machine, measured, report, run_and_print, run_reporting
 from scipy.spatial import KDTree
 
 SHARD = 256
@@ -152,12 +150,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where temporary files go (default the system's place)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        figures = run(options, Path(name))
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        show(figures)
+    run_and_print(options, run, show)
 
 
 if __name__ == "__main__":

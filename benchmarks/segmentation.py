@@ -30,15 +30,13 @@ its network alone is compared with ours on one patch.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from lib.inputs import Shape3, make_tomogram, make_weights, parse_shape
-from lib.measure import available_mib, machine, measured, report, run_reporting
+from lib.measure import available_mib, machine, measured, report, run_and_print, run_reporting
 from lib.segmenting import GIB, run_segment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -279,12 +277,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where temporary files go (default the system's place)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        figures = run(options, Path(name))
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        show(figures)
+    run_and_print(options, run, show)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -113,6 +114,18 @@ def peak_mib() -> float:
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) / 1024
     return _maxrss_mib(resource.RUSAGE_SELF)
+
+
+def run_and_print(
+    options: Namespace, run: Callable[[Namespace, Path], dict[str, Any]], show: Callable[[dict[str, Any]], None]
+) -> None:
+    """Run a benchmark in a temporary folder within ``options.folder``; print its figures, as JSON if so asked."""
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        figures = run(options, Path(name))
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        show(figures)
 
 
 def available_mib() -> float:

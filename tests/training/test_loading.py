@@ -81,10 +81,13 @@ class Counting:
 def test_patches_of_one_batch_are_read_at_once():
     source = sampler()
     one = source.tomograms[0]
-    object.__setattr__(one, "values", Counting(one.values.values))
+    counting = Counting(one.values.values)
+    object.__setattr__(one, "values", counting)
     object.__setattr__(source, "batch", 4)
     with open_loader(source, source.draw, 2) as loader:
-        next(loader.batches(range(1)))  # a single reader would wait for ever
+        batch = next(loader.batches(range(1)))  # a single reader would wait in vain, and break the barrier
+    assert len(batch.values) == 4
+    assert not counting.barrier.broken
 
 
 def test_parts_of_a_batch():
