@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from browsing import browser, one_chromium  # noqa: F401  # fixtures for all tests
 from hypothesis import settings
 
 # A test never asserts how long something takes: machines are shared.
