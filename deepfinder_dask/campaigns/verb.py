@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 import warnings
@@ -13,6 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from deepfinder_dask.campaigns.provenance import hash_metadata, lasting_name, locating_facts
 from deepfinder_dask.campaigns.settings import LocateSettings
 from deepfinder_dask.clustering import ClusterSettings, ClusterWarning, cluster
 from deepfinder_dask.clustering.request import check_request
@@ -26,14 +26,12 @@ from deepfinder_dask.segmentation.matching import check_match
 from deepfinder_dask.segmentation.workers import open_workers
 from deepfinder_dask.tomograms import ConvertSettings, Tomogram, convert, is_finished, open_image
 from deepfinder_dask.tomograms.location import (
-    ROOT_METADATA,
     base_name,
     exists,
     is_inside,
     is_remote,
     is_zarr,
     normalise,
-    read_key,
 )
 from deepfinder_dask.tomograms.sources import split_dataset
 from deepfinder_dask.tomograms.storage import discard
@@ -124,17 +122,25 @@ def locate(
         raise SettingsError(f"{source} lies in the output folder {folder}: choose another output")
     if settings.mask is not None and is_inside(split_dataset(settings.mask)[0], folder):
         raise SettingsError(f"the mask {settings.mask} lies in the output folder {folder}: choose another output")
-    weights = weights if isinstance(weights, Weights) else load_weights(weights)
+    weights_file = None
+    if not isinstance(weights, Weights):
+        weights_file, weights = lasting_name(weights), load_weights(weights)
     if settings.classes is not None:
         weights = weights.with_classes(read_classes(settings.classes))
     if folder.exists() and not folder.is_dir():
         raise OutputExistsError(f"{folder} is there and is no folder: choose another output")
     with hold(folder / LOCK, folder):
-        return _locate_into(folder, file, source, weights, settings, progress)
+        return _locate_into(folder, file, source, weights, weights_file, settings, progress)
 
 
 def _locate_into(
-    folder: Path, file: str, source: str, weights: Weights, settings: LocateSettings, progress: bool | None
+    folder: Path,
+    file: str,
+    source: str,
+    weights: Weights,
+    weights_file: str | None,
+    settings: LocateSettings,
+    progress: bool | None,
 ) -> Located:
     """All steps that are not done."""
     origin = _origin(file, source, weights, settings)
@@ -176,9 +182,26 @@ def _locate_into(
         labels = open_image(f"{store}/labels")
         pictures = write_pictures(converted, labels, particles, folder, classes=weights.classes)
 
-    files = [p.name for p in pictures]
-    summary = _summary(source, name, converted, weights, segmentation, particles, settings, seconds, files)
-    summary["notes"] = notes
+    with _timed(seconds, "hash"):
+        facts = locating_facts(
+            source,
+            name,
+            converted,
+            segmentation,
+            weights,
+            settings,
+            weights_file=weights_file,
+            particles=table,
+            notes=notes,
+        )
+    files = {
+        "tomogram": "tomogram.zarr",
+        "segmentation": "segmentation.zarr",
+        "particles": table.name,
+        "exports": list(EXPORTS),
+        "pictures": [p.name for p in pictures],
+    }
+    summary = facts | _found(particles) | {"files": files, "seconds": dict(seconds)}
     with atomic_write(folder / SUMMARY) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n")
     (folder / STATE).unlink(missing_ok=True)
@@ -255,8 +278,7 @@ def _origin(file: str, source: str, weights: Weights, settings: LocateSettings) 
     facts: dict[str, Any] = {"tomogram": source, "weights": weights.sha256}
     facts["classes"] = [c.to_dict() for c in weights.classes]
     if is_zarr(file):
-        metadata = b"\0".join(read_key(file, key) or b"" for key in ROOT_METADATA)
-        facts["metadata"] = hashlib.sha256(metadata).hexdigest()
+        facts["metadata"] = hash_metadata(file)
     facts |= _stamp(file)
     if settings.mask is not None:
         facts["mask"] = _stamp(split_dataset(settings.mask)[0])
@@ -301,19 +323,8 @@ def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
     seconds[step] = round(time.perf_counter() - started, 2)
 
 
-def _summary(
-    source: str,
-    name: str,
-    tomogram: Tomogram,
-    weights: Weights,
-    segmentation: Segmentation,
-    particles: Particles,
-    settings: LocateSettings,
-    seconds: Mapping[str, float],
-    pictures: list[str],
-) -> dict[str, Any]:
-    from deepfinder_dask import __version__
-
+def _found(particles: Particles) -> dict[str, Any]:
+    """How many particles there are, and of which sizes and scores."""
     table = particles.table
     classes = {}
     for one in particles.classes:
@@ -324,27 +335,4 @@ def _summary(
             "mean_size_voxels": None if rows.empty else round(float(rows["size_voxels"].mean()), 1),
             "mean_score": None if rows.empty else round(float(rows["score"].mean()), 4),
         }
-    return {
-        "tomogram": {
-            "name": name,
-            "source": source,
-            "shape": list(tomogram.shape),
-            "voxel_size": list(tomogram.voxel_size),
-            "imaging": tomogram.imaging.to_dict(),
-            "statistics": tomogram.statistics.to_dict() if tomogram.statistics else None,
-        },
-        "weights": {"sha256": weights.sha256, "voxel_size": weights.voxel_size},
-        "particles": len(particles),
-        "classes": classes,
-        "segmentation": dict(segmentation.attributes.get("plan", {})),
-        "files": {
-            "tomogram": "tomogram.zarr",
-            "segmentation": "segmentation.zarr",
-            "particles": "particles.parquet",
-            "exports": list(EXPORTS),
-            "pictures": pictures,
-        },
-        "settings": json.loads(json.dumps(asdict(settings))),
-        "seconds": dict(seconds),
-        "version": __version__,
-    }
+    return {"particles": len(particles), "classes": classes}
