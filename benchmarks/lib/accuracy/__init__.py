@@ -1,0 +1,1 @@
+"""The paper's experiments on simulated tomograms: sizes, networks, plots."""
