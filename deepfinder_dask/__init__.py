@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from deepfinder_dask.simulation import simulate
     from deepfinder_dask.targets import Target, target
     from deepfinder_dask.tomograms import Imaging, Tomogram, convert, convert_many, info
-    from deepfinder_dask.training import train
+    from deepfinder_dask.training import train, watch
     from deepfinder_dask.viewing import distributions, orthoslices, projection, write_pictures
 
 __version__ = "0.1.0"
@@ -49,7 +49,7 @@ _ROOMS = {
     "simulation": "simulate",
     "targets": "Target target",
     "tomograms": "Imaging Tomogram convert convert_many info",
-    "training": "train",
+    "training": "train watch",
     "viewing": "distributions orthoslices projection write_pictures",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
@@ -93,6 +93,7 @@ __all__ = [
     "target",
     "train",
     "tune",
+    "watch",
     "write_pictures",
 ]
 

@@ -76,7 +76,7 @@ class Progress:
         self.description = description
         self.total = total
         self.unit = unit
-        shown = (sys.stderr.isatty() or _in_notebook()) if enabled is None else enabled
+        shown = (sys.stderr.isatty() or in_notebook()) if enabled is None else enabled
         self.enabled = shown and not _switched_off
         self.done = done
         self.voxels = voxels
@@ -222,7 +222,8 @@ def _time_in_words(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else clock
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, which shows pictures and HTML."""
     shell = sys.modules.get("IPython")
     if shell is None:
         return False

@@ -1,6 +1,7 @@
 """Training: from tomograms, targets and positions to weights.
 
-In: a TOML file that names tomograms, label maps and particles. Out: weights with their provenance, a log and curves.
+In: a TOML file that names tomograms, label maps and particles. Out: weights with their provenance, a log, curves and
+example patches, and a view of all that in a notebook.
 
 ::
 
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
     from deepfinder_dask.training.losses import Loss, dice, dice_and_cross_entropy
     from deepfinder_dask.training.patches import Annotated, PatchSampler
     from deepfinder_dask.training.verb import describe_init, train
+    from deepfinder_dask.training.watching.view import TrainingView, watch
 
 _HOMES = {
     **dict.fromkeys(("describe_init", "train"), "verb"),
     **dict.fromkeys(("Example", "TrainingConfig", "read_config"), "config"),
     **dict.fromkeys(("Loss", "dice", "dice_and_cross_entropy"), "losses"),
     **dict.fromkeys(("Annotated", "PatchSampler"), "patches"),
+    **dict.fromkeys(("TrainingView", "watch"), "watching.view"),
 }
 
 __all__ = [
@@ -37,11 +40,13 @@ __all__ = [
     "PatchSampler",
     "TrainSettings",
     "TrainingConfig",
+    "TrainingView",
     "describe_init",
     "dice",
     "dice_and_cross_entropy",
     "read_config",
     "train",
+    "watch",
 ]
 
 

@@ -13,6 +13,7 @@ from deepfinder_dask.particles.classes import BACKGROUND, IGNORE
 from deepfinder_dask.training.patches import PatchSampler, Place
 from deepfinder_dask.training.state import State
 from deepfinder_dask.training.steps import Engine
+from deepfinder_dask.training.watching.examples import JudgedPatches
 
 SEARCHED = 2
 """Patches searched for false positives at a check, for each patch of a batch."""
@@ -28,21 +29,34 @@ class FixedPatches:
         values, self.truth = sampler.read(patches)
         self.values = torch.from_numpy(values)
         self.known = sampler.knowledge(patches)
+        self.found = np.zeros_like(self.truth)
 
     def judge(self, engine: Engine, network: UNet) -> tuple[dict[str, float], bool]:
-        """``f1_<label>`` of each class, ``f1``, their mean, and whether all logits are finite."""
-        found, finite = engine.predict(network, self.values)
-        scores = f1_of_voxels(found.numpy(), self.truth, network.classes, self.known)
-        named = {f"f1_{label}": score for label, score in scores.items()}
-        return named | {"f1": float(np.mean(list(scores.values())))}, finite
+        """``f1_<label>``, ``precision_<label>`` and ``recall_<label>`` of each class, ``f1``, the mean of the first,
+        and whether all logits are finite.
+        """
+        labels, finite = engine.predict(network, self.values)
+        self.found = labels.numpy()
+        named = {}
+        for label, (precision, recall, f1) in scores_of_voxels(
+            self.found, self.truth, network.classes, self.known
+        ).items():
+            named |= {f"f1_{label}": f1, f"precision_{label}": precision, f"recall_{label}": recall}
+        f1s = [score for key, score in named.items() if key.startswith("f1_")]
+        return named | {"f1": float(np.mean(f1s))}, finite
+
+    def judged(self) -> JudgedPatches:
+        """The patches, and what the network found in them when it was judged last."""
+        return JudgedPatches(self.values[:, 0].numpy(), self.truth, self.found)
 
 
-def f1_of_voxels(
+def scores_of_voxels(
     found: NDArray[np.uint8], truth: NDArray[np.integer], classes: int, known: NDArray[np.bool_] | None = None
-) -> Mapping[int, float]:
-    """F1 of the voxels of each class but the background; 1 for a class absent from both.
+) -> Mapping[int, tuple[float, float, float]]:
+    """Precision, recall and F1 of the voxels of each class but the background.
 
-    Voxels that are 255 (ignore) in ``truth`` do not count.
+    Precision is 1 where nothing was found, recall where there is nothing to find. Voxels that are 255 (ignore) in
+    ``truth`` do not count.
 
     Parameters
     ----------
@@ -58,9 +72,22 @@ def f1_of_voxels(
         if known is not None:
             counted &= known[:, label, None, None, None]
         predicted, actual = (found == label) & counted, (truth == label) & counted
-        both, either = int((predicted & actual).sum()), int(predicted.sum()) + int(actual.sum())
-        scores[label] = 2 * both / either if either else 1.0
+        hits, there, all_found = int((predicted & actual).sum()), int(actual.sum()), int(predicted.sum())
+        scores[label] = (
+            hits / all_found if all_found else 1.0,
+            hits / there if there else 1.0,
+            2 * hits / (all_found + there) if all_found + there else 1.0,
+        )
     return scores
+
+
+def f1_of_voxels(
+    found: NDArray[np.uint8], truth: NDArray[np.integer], classes: int, known: NDArray[np.bool_] | None = None
+) -> Mapping[int, float]:
+    """F1 of the voxels of each class but the background, of those that `scores_of_voxels` gives; 1 for a class absent
+    from both.
+    """
+    return {label: f1 for label, (_, _, f1) in scores_of_voxels(found, truth, classes, known).items()}
 
 
 def find_hard_negatives(engine: Engine, state: State, training: PatchSampler) -> list[Place]:

@@ -18,11 +18,14 @@ from deepfinder_dask.training.patches import Patch, PatchSampler
 from deepfinder_dask.training.processes import Processes
 from deepfinder_dask.training.state import Schedule, State, all_finite
 from deepfinder_dask.training.steps import Engine, open_engine
+from deepfinder_dask.training.watching.examples import JudgedPatches
 
 Report = Callable[[State, bool], None]
 """Called after each step with the state and whether it is the best so far; writes logs and checkpoints."""
 CountParticles = Callable[[State], Mapping[str, float]]
 """Finds particles in whole tomograms with the weights as they are, and gives their F1 figures for the record."""
+Look = Callable[[int, JudgedPatches], None]
+"""Is given the step and what the network found in the validation patches."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def run(
     loss: Loss | None = None,
     place: Place | None = None,
     count_particles: CountParticles | None = None,
+    look: Look | None = None,
 ) -> None:
     """Take the steps that are left.
 
@@ -67,6 +71,8 @@ def run(
         Where to compute; default this machine's processor.
     count_particles : callable, optional
         Called in the first process where the schedule says so.
+    look : callable, optional
+        Called in the first process at each check.
 
     Raises
     ------
@@ -115,6 +121,8 @@ def run(
             improved = False
             if schedule.checks(state.step):
                 improved = _check(state, engine, fixed, training, schedule, entry, processes, count_particles, stop)
+                if look is not None and fixed is not None:
+                    look(state.step, fixed.judged())
             state.record.append(entry)
             if processes.first:
                 report(state, improved)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from deepfinder_dask.clustering import ClusterSettings
 from deepfinder_dask.errors import OutputExistsError, PartialFailure, SettingsError
 from deepfinder_dask.execution import Progress, options_to_settings
 from deepfinder_dask.execution.computing import own_cores
+from deepfinder_dask.execution.progress import in_notebook
 from deepfinder_dask.networks import Precision, Weights, bf16_supported, load_weights, save_weights
 from deepfinder_dask.segmentation import SegmentSettings
 from deepfinder_dask.segmentation.block import TURNED
@@ -24,7 +24,6 @@ from deepfinder_dask.training.augmentation import NONE, Augmentation
 from deepfinder_dask.training.checkpoints import append_log, load_state, read_facts, save_state, write_log
 from deepfinder_dask.training.config import TrainingConfig, find_config, read_config
 from deepfinder_dask.training.counting import check_tolerance, count_particles
-from deepfinder_dask.training.curves import Board, draw_curves, open_board
 from deepfinder_dask.training.data import TrainingData, open_data
 from deepfinder_dask.training.fine_tuning import TakenOver, take_over
 from deepfinder_dask.training.loop import Place, run
@@ -33,11 +32,12 @@ from deepfinder_dask.training.patches import Annotated, PatchSampler
 from deepfinder_dask.training.processes import Processes, open_processes
 from deepfinder_dask.training.settings import TrainSettings
 from deepfinder_dask.training.state import Schedule, State, new_state, scores_of
+from deepfinder_dask.training.watching.board import Board, open_board
+from deepfinder_dask.training.watching.pictures import PICTURES, RunPictures
+from deepfinder_dask.training.watching.view import TrainingView
 
-KEPT = ("best.safetensors", "last.safetensors", "state.safetensors", "curves.png", "curves.html")
+KEPT = ("best.safetensors", "last.safetensors", "state.safetensors", *PICTURES)
 """What checkpoints leave in a run's folder."""
-DRAWING_SHARE = 0.03
-"""Most of the time that may go into drawing curves."""
 MOST_READERS = 8
 """Threads that read for a GPU, where nobody says."""
 
@@ -54,7 +54,9 @@ def train(
 
     The folder gets ``best.safetensors`` (highest mean F1: of the particles found in the validation tomograms where
     these are counted, else of the validation patches' voxels) and ``last.safetensors``, ``log.jsonl`` (one line per
-    step), ``curves.png`` and ``curves.html``, and ``state.safetensors`` to resume from.
+    step), ``curves.png``, ``patches.png`` (validation patches with target and prediction) and ``curves.html``, which
+    shows all of it and renews itself, and ``state.safetensors`` to resume from.
+    :func:`~deepfinder_dask.training.watch` shows in a notebook what a run, of any process, has reached.
 
     Under ``torchrun`` the processes share each batch; the result is that of one process, but for the order of sums.
 
@@ -67,7 +69,7 @@ def train(
     settings : TrainSettings, optional
         How; default the defaults.
     progress : bool
-        Show a bar where standard error is a terminal.
+        Show a bar where standard error is a terminal; in a notebook, curves, scores and example patches too.
     **options
         Single fields of the settings, such as ``resume=True``.
 
@@ -112,8 +114,8 @@ class _Run:
     began: dict[str, Any]
     taken_over: TakenOver | None
     resumed: bool
-    drawn: float = field(default=-1e9)
-    """When the curves are to be drawn again, at the earliest."""
+    pictures: RunPictures | None = None
+    """What draws the run, in the first process."""
 
     @classmethod
     def prepare(
@@ -172,6 +174,8 @@ class _Run:
         title = f"train {self.folder.name}"
         shown = None if progress else False
         with self._board() as board, Progress(title, what.steps, unit="step", enabled=shown, done=state.step) as bar:
+            if writes:
+                self.pictures = self._pictures(bar.enabled)
 
             def report(_: State, improved: bool) -> None:
                 bar.advance()
@@ -179,6 +183,8 @@ class _Run:
                 board.add(state.record[-1])
                 if "f1" in state.record[-1]:
                     self._checkpoint(improved)
+                if self.pictures is not None:
+                    self.pictures.step(state.record)
 
             try:
                 run(
@@ -190,6 +196,7 @@ class _Run:
                     loss=Loss(what.loss, *what.tversky),
                     place=self.place,
                     count_particles=self._count if what.particles_every else None,
+                    look=self.pictures.judged if self.pictures is not None else None,
                 )
             except PartialFailure:
                 self._keep_last()  # the weights to begin with, if the very first step went wrong
@@ -197,6 +204,17 @@ class _Run:
             finally:
                 if state.record:
                     self._keep_last()
+                if self.pictures is not None:
+                    self.pictures.end(state.record)
+
+    def _pictures(self, shown: bool) -> RunPictures:
+        """What draws the run, with a view in the notebook, if this is one."""
+        view = TrainingView(self.folder) if shown and in_notebook() else None
+        pictures = RunPictures(self.folder, self.data.classes, self.config.steps, view and view.refresh)
+        pictures.begin()
+        if view is not None:
+            view.refresh().show()
+        return pictures
 
     @contextmanager
     def _board(self) -> Iterator[Board]:
@@ -231,18 +249,10 @@ class _Run:
             self._keep("last.safetensors")
 
     def _checkpoint(self, improved: bool) -> None:
-        state = self.state
         if improved:
             self._keep("best.safetensors")
         self._keep_last()
         self._keep_state()
-        ended = state.stopped or state.step == self.schedule.steps
-        started = time.monotonic()
-        if ended or started >= self.drawn:
-            total = state.step if ended else self.schedule.steps
-            draw_curves(state.record, self.data.classes, self.folder, total=total)
-            done = time.monotonic()
-            self.drawn = done + (done - started) / DRAWING_SHARE
 
     def _count(self, _: State) -> dict[str, float]:
         device = "cuda" if self.place.processes.device.type == "cuda" else "cpu"
