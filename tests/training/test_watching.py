@@ -19,6 +19,7 @@ from deepfinder_dask.training import TrainingView, watch
 from deepfinder_dask.training.checkpoints import append_log, write_log
 from deepfinder_dask.training.judging import scores_of_voxels
 from deepfinder_dask.training.watching import board, curves, pictures, view
+from deepfinder_dask.training.watching import page as page_module
 from deepfinder_dask.training.watching.board import open_board
 from deepfinder_dask.training.watching.examples import JudgedPatches, examples_figure, pick_examples
 from deepfinder_dask.training.watching.following import Log, RunFacts
@@ -26,6 +27,9 @@ from deepfinder_dask.training.watching.page import CHECKS
 from deepfinder_dask.training.watching.pictures import RunPictures
 
 CLASSES = (ParticleClass("rod & ring", 1), ParticleClass("cube", 2, colour="#0080ff"))
+
+
+NOW = "return document.querySelector('table.now td:nth-child(2)')?.textContent"
 
 
 def record(steps):
@@ -125,6 +129,32 @@ def test_the_page_renews_itself_until_the_run_ends_and_asks_for_nothing(tmp_path
     assert all(a.startswith(("data:", "#")) for a in links)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "refresh" not in shown_of(entries, tmp_path, ended=True)
+
+
+@pytest.mark.browser
+def test_the_page_shows_all_of_it_in_a_browser_and_asks_for_nothing(browser, tmp_path):
+    browser.resize(1600, 1500)
+    shown_of(record(10), tmp_path, ended=True, steps=10)
+    address = (tmp_path / "curves.html").as_uri()
+    browser.open(address)
+    assert browser.run(NOW) == "10 of 10, all done"
+    assert browser.run("return document.querySelector('svg').getBoundingClientRect().width") > 400
+    assert browser.run("return document.querySelector('img').naturalWidth") > 300
+    pixels = browser.pixels().reshape(-1, 3)
+    for colour in ([0x4E, 0x79, 0xA7], [0x00, 0x80, 0xFF], [0xC8, 0xC8, 0xC8]):
+        assert (pixels == colour).all(axis=1).sum() > 50, "a class, or what is not annotated, in the target"
+    assert browser.errors() == []
+    assert {url for url in browser.requests() if not url.startswith("data:")} == {address}
+
+
+@pytest.mark.browser
+def test_the_page_renews_itself_in_a_browser(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr(page_module, "RENEW", 3)
+    shown_of(record(5), tmp_path)
+    browser.open((tmp_path / "curves.html").as_uri())
+    shown_of(record(10), tmp_path, ended=True, steps=10)
+    browser.wait(lambda: browser.run(NOW) == "10 of 10, all done", 200, what="the page to renew itself")
+    assert browser.errors() == []
 
 
 def test_a_loss_that_is_no_number_is_shown_as_such(tmp_path):
