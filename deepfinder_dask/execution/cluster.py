@@ -14,13 +14,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deepfinder_dask.errors import PartialFailure
 from deepfinder_dask.execution.batches import Done, Parcel, Work, run_batch
+from deepfinder_dask.execution.dispatch import Batch, Bell, Sealed, group_name, keep
 from deepfinder_dask.execution.protocol import Failure, calls_in_flight, resource_of
 from deepfinder_dask.execution.workforce import Workforce
 
@@ -45,6 +45,8 @@ RESENT = 3
 """How often the function is sent again because the worker that took it died."""
 ALONE = 2
 """How often an item may lose its worker while it runs alone: once may be somebody else's doing."""
+WORTH = 60.0
+"""Seconds of work that a worker is worth starting for."""
 DEADLY = "killed its worker again and again, most often for lack of memory: use smaller blocks or fewer workers"
 
 
@@ -57,21 +59,31 @@ class DaskExecutor:
         Connection to the scheduler.
     tasks_ahead : int
         Tasks submitted for each call that may be under way, where items are quick.
+    watch : callable, optional
+        Called every few seconds while nothing comes back; raises where nothing will.
     """
 
-    def __init__(self, client: Client, tasks_ahead: int = 8) -> None:
+    def __init__(self, client: Client, tasks_ahead: int = 8, watch: Callable[[], None] | None = None) -> None:
         self.client = client
         self.tasks_ahead = tasks_ahead
+        self.watch = watch or _nothing
+        self._runs: list[_Run] = []
+        self._asked = 0
 
     @property
     def workers(self) -> int:
         """Worker processes known to the scheduler now."""
         return max(1, len(self.client.nthreads()))
 
+    @property
+    def wanted(self) -> int:
+        """Worker processes that would have something to do for a minute, or a block each."""
+        return max(min(1, self._asked), sum(run.wanted for run in tuple(self._runs)))
+
     def ask(self, function: Callable[[], R]) -> dict[str, R]:
         """Call a light function once in every worker process (see :class:`Executor`); wait for the first worker."""
         if not self.client.nthreads():
-            self.client.submit(int, key=f"deepfinder_hello-{secrets.token_hex(8)}", pure=False).result()
+            self._wait_for_a_worker()
         answers: dict[str, Any] = self.client.run(function, on_error="return")
         here = self.client.nthreads()
         lost = [address for address, answer in answers.items() if isinstance(answer, OSError) and address not in here]
@@ -90,25 +102,26 @@ class DaskExecutor:
         among: Collection[str] | None = None,
     ) -> Iterator[tuple[int, R]]:
         """Apply ``function`` to every item (see :class:`Executor`)."""
-        run = _Run(self.client, self.tasks_ahead, function, items, label, failures, among)
+        run = _Run(self.client, self.tasks_ahead, function, items, label, failures, among, self.watch)
+        self._runs.append(run)
         try:
             yield from run.results()
         finally:
+            self._runs.remove(run)
             run.release()
 
-
-@dataclass
-class _Batch:
-    """Items of one task."""
-
-    indices: list[int]
-    """Their places."""
-    future: Future[Any]
-    """The task."""
-    addresses: frozenset[str] | None
-    """The only workers that may take it."""
-    alone: bool
-    """Whether nothing else of the run is under way."""
+    def _wait_for_a_worker(self) -> None:
+        """A task, so that clusters which follow the work start one."""
+        hello = self.client.submit(int, key=f"deepfinder_hello-{secrets.token_hex(8)}", pure=False)
+        self._asked += 1
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    hello.result(PATIENCE)
+                    return
+                self.watch()
+        finally:
+            self._asked -= 1
 
 
 class _Run:
@@ -123,8 +136,10 @@ class _Run:
         label: str,
         failures: list[Failure] | None,
         among: Collection[str] | None,
+        watch: Callable[[], None] | None = None,
     ) -> None:
         self.client = client
+        self.watch = watch or _nothing
         self.tasks_ahead = tasks_ahead
         self.items = items
         self.label = label
@@ -144,7 +159,7 @@ class _Run:
         self.again: deque[int] = deque()
         self.suspects: deque[int] = deque()
         self.deaths_alone: Counter[int] = Counter()
-        self.under_way: dict[str, _Batch] = {}
+        self.under_way: dict[str, Batch] = {}
         self.done: SimpleQueue[str] = SimpleQueue()
         self.seconds: float | None = None
         self.size = 1
@@ -172,6 +187,14 @@ class _Run:
         if self.carrier is not None:
             self.carrier.release()
             self.carrier = None
+
+    @property
+    def wanted(self) -> int:
+        """Worker processes that would have something to do for a minute, or a block each."""
+        left = self.left + len(self.again) + len(self.suspects)
+        left += sum(len(batch.indices) for batch in tuple(self.under_way.values()))
+        enough = left if self.seconds is None else math.ceil(left * self.seconds / WORTH)
+        return min(enough, math.ceil(left / (self.workforce.in_flight or 1)))
 
     def _fill(self) -> None:
         """Submit what the window has room for."""
@@ -224,7 +247,7 @@ class _Run:
             resources=self.workforce.resources,
         )
         for indices, future in zip(tasks, futures, strict=True):
-            self._watch(str(future.key), _Batch(indices, future, addresses, alone))
+            self._watch(str(future.key), Batch(indices, future, addresses, alone))
 
     def _key(self, parcel: Parcel) -> str:
         """Name of a task: what it belongs to, and the numbers of its first and last item."""
@@ -246,11 +269,11 @@ class _Run:
                 )
             # Any worker may keep it: one that is chosen now may be gone when it is needed again.
             self.carrier = self.client.submit(
-                _keep, _Sealed(self.work), key=f"{self.group}-function-{self.token}-{self.carriers}", pure=False
+                keep, Sealed(self.work), key=f"{self.group}-function-{self.token}-{self.carriers}", pure=False
             )
         return self.carrier
 
-    def _finished(self) -> list[tuple[_Batch, Done | None]]:
+    def _finished(self) -> list[tuple[Batch, Done | None]]:
         """Batches that came back, at least one; None stands for a worker that died.
 
         Raises
@@ -279,10 +302,10 @@ class _Run:
             found.append((batch, done))
         return found
 
-    def _watch(self, key: str, batch: _Batch) -> None:
+    def _watch(self, key: str, batch: Batch) -> None:
         """Have the bell rung when a task comes back."""
         self.under_way[key] = batch
-        batch.future.add_done_callback(_Bell(self.done))
+        batch.future.add_done_callback(Bell(self.done))
 
     def _fetch(self, futures: dict[str, Future[Any]]) -> dict[str, Done | None]:
         """Results of finished tasks, as far as they can be had."""
@@ -311,9 +334,10 @@ class _Run:
                     raise PartialFailure(
                         f"{self.label}: the connection to the scheduler was lost: run the same command again"
                     ) from None
+                self.watch()
                 self._fill()
 
-    def _result(self, batch: _Batch) -> Done | None:
+    def _result(self, batch: Batch) -> Done | None:
         from distributed import KilledWorker
 
         try:
@@ -327,7 +351,7 @@ class _Run:
             ) from error
         return done
 
-    def _lost(self, batch: _Batch) -> None:
+    def _lost(self, batch: Batch) -> None:
         """A worker died with this batch, begun or not."""
         if self.carrier is not None and self.carrier.status == "error":
             self.again.extend(batch.indices)  # died before it could be begun
@@ -344,7 +368,7 @@ class _Run:
             raise PartialFailure(f"{self.label}: item {index} {DEADLY}")
         self.failures.append(Failure(index, DEADLY))
 
-    def _learn(self, batch: _Batch, done: Done) -> None:
+    def _learn(self, batch: Batch, done: Done) -> None:
         """Take note of failures, of items that were not done, and of how long one takes."""
         held = {index for index, _ in done.results} | {index for index, _ in done.failed}
         self.again.extend(index for index in batch.indices if index not in held)
@@ -370,31 +394,5 @@ class _Run:
                 (self.suspects if batch.alone else self.again).extend(batch.indices)
 
 
-class _Sealed:
-    """Keeps the scheduler from looking for tasks inside the function's data."""
-
-    def __init__(self, work: Work) -> None:
-        self.work = work
-
-
-def _keep(sealed: _Sealed) -> Work:
-    return sealed.work
-
-
-class _Bell:
-    """Rings with the key of a task that is done, on a thread of Dask's."""
-
-    def __init__(self, done: SimpleQueue[str]) -> None:
-        self.done = done
-
-    def __call__(self, future: Future[Any]) -> None:
-        self.done.put(str(future.key))
-
-
-def group_name(label: str) -> str:
-    """Name under which dashboards gather the tasks of a run.
-
-    Dask cuts a key at the first hyphen that is followed by anything but letters, which would hide ``segment-TS_01``.
-    """
-    name = label.replace("-", "_")
-    return name if name[:1].isalpha() else f"run_{name}"
+def _nothing() -> None:
+    """Nobody watches."""

@@ -1,8 +1,8 @@
-"""A nanny whose worker sees one GPU."""
+"""Nannies whose workers have an environment of their own, such as one GPU."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distributed import Nanny
@@ -10,8 +10,25 @@ from distributed import Nanny
 from deepfinder_dask.execution.local import device_environment
 
 
-class DeviceNanny(Nanny):
-    """Starts a worker process, again where it dies, that sees only the GPU of its number.
+class PlacedNanny(Nanny):
+    """Starts a worker process, again where it dies, whose environment is set before any library is loaded.
+
+    Parameters
+    ----------
+    *arguments, **options
+        As for :class:`distributed.Nanny`.
+    placed : mapping
+        Environment variables.
+    """
+
+    def __init__(self, *arguments: Any, placed: Mapping[str, str] | None = None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.pre_spawn_env.update(placed or {})  # before any library can count the GPUs
+        self.env.update(placed or {})
+
+
+class DeviceNanny(PlacedNanny):
+    """Starts a worker process that sees only the GPU of its number.
 
     Parameters
     ----------
@@ -22,7 +39,4 @@ class DeviceNanny(Nanny):
     """
 
     def __init__(self, *arguments: Any, devices: Sequence[str] = (), **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        own = device_environment(devices, int(options["name"]))
-        self.pre_spawn_env.update(own)  # before any library can count the GPUs
-        self.env.update(own)
+        super().__init__(*arguments, placed=device_environment(devices, int(options["name"])), **options)

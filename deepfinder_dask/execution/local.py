@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+KEPT_MEMORY = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
+"""Dask moves its own data to disk, and pauses, long before a limit; what a block takes is not its data."""
 TEAMS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+PRELOAD = "deepfinder_dask.execution.worker_start"
+"""Module that each worker process imports first."""
 THREADS = 2
 """Task threads of a process on the CPU: one item is read or written while another is computed."""
 THREADS_BY_GPU = 4
@@ -30,7 +34,9 @@ THREADS_BY_GPU = 4
 
 
 @contextmanager
-def local_workers(processes: int | None, *, gpus: bool) -> Iterator[Client]:
+def local_workers(
+    processes: int | None, *, gpus: bool, cores: int | None = None, memory: int | None = None
+) -> Iterator[Client]:
     """Start worker processes on this machine, and stop them in the end.
 
     Parameters
@@ -39,6 +45,10 @@ def local_workers(processes: int | None, *, gpus: bool) -> Iterator[Client]:
         How many; default one for each GPU.
     gpus : bool
         Whether each is given a GPU of its own.
+    cores : int, optional
+        Cores that they share; default all that are ours.
+    memory : int, optional
+        Bytes that a process may take before it is ended; default no limit.
 
     Yields
     ------
@@ -55,11 +65,11 @@ def local_workers(processes: int | None, *, gpus: bool) -> Iterator[Client]:
 
     devices = choose_devices(visible_devices(), processes) if gpus else []
     count = len(devices) or processes or 1
-    environment = shared_environment(count)
+    environment = shared_environment(count, cores)
     # A worker first runs the imports of the user's script, so that libraries must find their share before that.
     early = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()}
-    with deaf_to_interrupts(), dask.config.set(early), kept_environment(environment):
-        cluster = _start(count, devices, environment)
+    with deaf_to_interrupts(), dask.config.set({**early, **KEPT_MEMORY}), kept_environment(environment):
+        cluster = _start(count, devices, environment, memory or 0)
     # A local cluster looks after a lost worker some time later, and gives up one that just then is lost once more.
     patient = dask.config.set({"distributed.deploy.lost-worker-timeout": "1000 days"})
     with kept_environment(environment), patient, cluster, Client(cluster, set_as_default=False) as client:
@@ -86,9 +96,9 @@ def kept_environment(names: Iterable[str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def shared_environment(processes: int) -> dict[str, str]:
-    """Environment of each of a number of processes: its share of the cores."""
-    return dict.fromkeys((*TEAMS, CORES), str(max(1, own_cores() // processes)))
+def shared_environment(processes: int, cores: int | None = None) -> dict[str, str]:
+    """Environment of each of a number of processes: its share of the cores, by default of all that are ours."""
+    return dict.fromkeys((*TEAMS, CORES), str(max(1, (cores or own_cores()) // processes)))
 
 
 def device_environment(devices: Sequence[str], process: int) -> dict[str, str]:
@@ -125,7 +135,7 @@ def visible_devices(environment: Mapping[str, str] = os.environ) -> list[str]:
     return [str(number) for number in range(count)]
 
 
-def _start(count: int, devices: list[str], environment: Mapping[str, str]) -> LocalCluster:
+def _start(count: int, devices: list[str], environment: Mapping[str, str], memory: int) -> LocalCluster:
     from distributed import LocalCluster
 
     options: dict[str, Any] = {
@@ -133,9 +143,9 @@ def _start(count: int, devices: list[str], environment: Mapping[str, str]) -> Lo
         "threads_per_worker": THREADS_BY_GPU if devices else THREADS,
         "dashboard_address": "127.0.0.1:0",
         "host": "127.0.0.1",
-        "memory_limit": 0,
+        "memory_limit": memory,
         "silence_logs": logging.CRITICAL,  # what fails comes back as an exception
-        "preload": ["deepfinder_dask.execution.worker_start"],
+        "preload": [PRELOAD],
         "resources": {SLOT: 1.0},
         # The first death is told at once; what is run again, and how, is decided by the run.
         "scheduler_kwargs": {"allowed_failures": 0},

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 SLOT = "DEEPFINDER_SLOT"
 """What each process of our own clusters has one of: a call takes its share, so that a function with one call in flight
 runs once in a process, whatever its threads."""
+CPU = "CPU"
+"""What workers without GPUs have one of, where a cluster has both: a call that names no resource goes to them."""
 LOOK_EVERY = 1.0
 """Seconds between two looks at the workers, at least."""
 
@@ -29,7 +31,7 @@ class Workforce:
     in_flight : int or None
         Calls that one process may have under way; None for as many as it has threads.
     resource : str or None
-        What a call needs, where workers advertise it.
+        What a call needs, where workers advertise it; None is "CPU".
     among : collection of str or None
         Addresses of the only workers to use. A worker that a nanny starts again has a new address and is the same.
     """
@@ -86,9 +88,10 @@ class Workforce:
         needs = {}
         if workers and all(SLOT in facts["resources"] for facts in workers):
             needs[SLOT] = share
-        if self.resource is not None and any(self.resource in facts["resources"] for facts in workers):
-            needs[self.resource] = share
-            workers = [facts for facts in workers if self.resource in facts["resources"]]
+        resource = self.resource or CPU
+        if any(resource in facts["resources"] for facts in workers):
+            needs[resource] = share
+            workers = [facts for facts in workers if resource in facts["resources"]]
         if workers:
             self.resources = needs or None
         lanes = 0
