@@ -35,6 +35,11 @@ def consensus(
         set, summary.json and consensus.png.
     as_json
         Print one JSON object instead of a table.
+
+    Examples
+    --------
+    deepfinder consensus ann.star ben.csv TS_01.parquet -o together
+    deepfinder consensus ann.star ben.star -o together --names Ann Ben --tolerance 0.5r
     """
     from deepfinder_dask.evaluation import consensus
     from deepfinder_dask.particles.files import refuse_existing

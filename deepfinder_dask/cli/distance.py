@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from deepfinder_dask.cli.options import Output, verb
+from deepfinder_dask.cli.options import Outcome, Output, verb
 from deepfinder_dask.clustering.settings import DistanceSettings
 from deepfinder_dask.errors import SettingsError
 
@@ -22,11 +22,8 @@ def distance(
     segmentation: Annotated[list[str], Parameter(alias="-s", consume_multiple=True, metavar="SEG.zarr")],
     output: Output,
     settings: DistanceSettings,
-) -> str:
-    """Measure how far particles are from a structure, and filter by it.
-
-    Ribosomes bound to a membrane, as in Moebel et al. (2021): deepfinder distance RIBOSOMES.parquet --segmentation
-    SEG.zarr --structure membrane --within 273.6 -o BOUND.parquet
+) -> Outcome:
+    r"""Measure how far particles are from a structure, and filter by it.
 
     Parameters
     ----------
@@ -37,8 +34,16 @@ def distance(
     output
         Table of particles, PARTICLES.parquet, with the distances in Å as a column; their histogram goes beside it as
         PARTICLES.png, before the filter.
+
+    Examples
+    --------
+    # ribosomes bound to a membrane, as in Moebel et al. (2021)
+    deepfinder distance ribosomes.parquet --segmentation TS_01_labels.zarr --structure membrane --within 273.6 \
+        -o bound.parquet
+    # those that are free
+    deepfinder distance ribosomes.parquet -s TS_01_labels.zarr --structure membrane --beyond 300 -o free.parquet
     """
-    from deepfinder_dask.cli.words import counted
+    from deepfinder_dask.cli.words import counted, facts_of
     from deepfinder_dask.clustering.distancing import filter_by_distance, measure_distances
     from deepfinder_dask.clustering.verb import checked_output
     from deepfinder_dask.particles.files import refuse_existing
@@ -55,4 +60,6 @@ def distance(
     marks = [length for length in (settings.within, settings.beyond) if length is not None]
     found.write(target)
     save_png(distance_histogram(measured, structure, marks=sorted(marks)), picture)
-    return f"measured {len(measured)} particles to {structure}, kept {counted(found)} → {target}, {picture}"
+    words = f"measured {len(measured)} particles to {structure}, kept {counted(found)} → {target}, {picture}"
+    facts = {"particles": str(target), "picture": str(picture), "structure": structure, "measured": len(measured)}
+    return Outcome(words, {**facts, **facts_of(found)})

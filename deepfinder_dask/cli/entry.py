@@ -14,6 +14,8 @@ from typing import TextIO
 from cyclopts import CycloptsError
 
 from deepfinder_dask.cli.app import app
+from deepfinder_dask.cli.interrupts import interrupted
+from deepfinder_dask.cli.narration import LOGGERS
 from deepfinder_dask.errors import DeepFinderError
 
 DONE = 0
@@ -37,9 +39,10 @@ def run(words: Sequence[str] | None = None) -> int:
         foresaw keeps its traceback.
     """
     _hush()
+    words = list(sys.argv[1:] if words is None else words)
     try:
         app(
-            list(sys.argv[1:] if words is None else words),
+            list(words),
             exit_on_error=False,
             print_error=False,
             result_action="return_value",
@@ -50,7 +53,7 @@ def run(words: Sequence[str] | None = None) -> int:
     except DeepFinderError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _fail("interrupted; no half-written output is taken for whole: run the same command again", INTERRUPTED)
+        return _fail(interrupted(words), INTERRUPTED)
     except MemoryError as error:
         return _fail(f"out of memory: use smaller blocks or fewer workers ({error or 'no details'})", BAD_INPUT)
     except BrokenPipeError:
@@ -75,7 +78,7 @@ def _hush() -> None:
     """Keep the chatter of libraries off standard error; our own warnings are one line each."""
     # Worker processes read the first of these; this one may have read it already.
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
-    for name in ("distributed", "tornado", "asyncio", "matplotlib"):
+    for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if not sys.warnoptions:
         warnings.filterwarnings("ignore")

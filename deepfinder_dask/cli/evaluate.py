@@ -69,6 +69,13 @@ def evaluate(
         Replace outputs that are there.
     as_json
         Print one JSON object instead of a table.
+
+    Examples
+    --------
+    deepfinder evaluate truth.parquet TS_01/particles.parquet
+    deepfinder evaluate truth.star TS_01.parquet --tolerance 0.5r --json
+    # many tomograms; pictures, tables and matched pairs
+    deepfinder evaluate 'truth/*.star' found/ -o report --border 200
     """
     from deepfinder_dask.evaluation import check_pairs_path, evaluate
     from deepfinder_dask.particles.files import refuse_existing

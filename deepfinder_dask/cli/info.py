@@ -26,6 +26,11 @@ def info(path: str, /, *, as_json: Json = False) -> str:
         MRC, TIFF, HDF5, Zarr (also a URL) or particles (.parquet).
     as_json
         Print one JSON object instead of words.
+
+    Examples
+    --------
+    deepfinder info TS_01.mrc
+    deepfinder info TS_01_labels.zarr --json
     """
     from deepfinder_dask.tomograms.description import info
 

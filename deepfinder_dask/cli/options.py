@@ -7,15 +7,18 @@ the command line adds — short names, how a size is written — is in one table
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from cyclopts import Group, Parameter
 
+from deepfinder_dask.cli.narration import narrated
+from deepfinder_dask.cli.pages import split_examples
 from deepfinder_dask.cli.values import converter, format_bytes, to_bytes, to_shape, to_sizes, to_voxel_size
 from deepfinder_dask.execution import silence
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     Settings = type[DataclassInstance]
-    Function = Callable[..., str | None]
+    Function = Callable[..., "str | Outcome | None"]
 
 OPTIONS: dict[str, Parameter] = {
     "bandwidth": Parameter(metavar="VOXELS"),
@@ -66,8 +69,39 @@ Quiet = Annotated[
         help="Show no progress, and say nothing on success.",
     ),
 ]
-Json = Annotated[bool, Parameter(name="--json", negative="", show_default=False)]
+Verbose = Annotated[
+    bool,
+    Parameter(
+        name="--verbose",
+        negative="",
+        show_default=False,
+        group=COMMON,
+        help="Say on standard error with which settings the work is done, what libraries warn of, and where in the "
+        "program an error comes from.",
+    ),
+]
+AsJson = Annotated[
+    bool,
+    Parameter(
+        name="--json",
+        negative="",
+        show_default=False,
+        group=COMMON,
+        help="Print one JSON object on standard output, and nothing else there.",
+    ),
+]
+Json = Annotated[bool, Parameter(name="--json", negative="", show_default=False, group=COMMON)]
 """Print one JSON object instead of words."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a verb did, for people and for scripts."""
+
+    words: str
+    """One line, and notes in further ones; empty where another process speaks."""
+    facts: dict[str, Any]
+    """The same for ``--json``; ``seconds``, the time taken, is added where it is none of them."""
 
 
 def verb(settings: Settings | None = None, **renamed: Parameter) -> Callable[[Function], Function]:
@@ -83,8 +117,10 @@ def verb(settings: Settings | None = None, **renamed: Parameter) -> Callable[[Fu
     Returns
     -------
     callable
-        Decorator. The command also takes ``--quiet``, and adds the time taken to the first line of what the function
-        returns. A result that ends with a line break was asked for, such as JSON: it is printed as it is, and always.
+        Decorator. The command also takes ``--quiet`` and ``--verbose``, and adds the time taken to the first line of
+        what the function returns. A result that ends with a line break was asked for, such as JSON: it is printed as it
+        is, and always. A function that says in its annotation that it returns an :class:`Outcome` gets ``--json``. The
+        section *Examples* of its docstring goes to the end of the help page.
     """
 
     def decorate(function: Function) -> Function:
@@ -96,11 +132,17 @@ def verb(settings: Settings | None = None, **renamed: Parameter) -> Callable[[Fu
             hints["settings"] = Annotated[options, Parameter(name="*")]
             # An instance of just this type: where pydantic is loaded, Cyclopts has it check the default as well.
             parameters["settings"] = parameters["settings"].replace(default=options())
-        hints["quiet"] = Quiet
-        parameters["quiet"] = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False)
+        common: dict[str, Any] = {"quiet": Quiet, "verbose": Verbose}
+        if hints.get("return") is Outcome:
+            common["output_json"] = AsJson
+        for name, hint in common.items():
+            hints[name] = hint
+            parameters[name] = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False)
 
         @wraps(function)
-        def command(*words: Any, quiet: bool = False, **given: Any) -> None:
+        def command(
+            *words: Any, quiet: bool = False, verbose: bool = False, output_json: bool = False, **given: Any
+        ) -> None:
             if settings is not None:
                 chosen = given.get("settings", settings())
                 given["settings"] = settings(**{f.name: getattr(chosen, f.name) for f in fields(settings)})
@@ -108,17 +150,24 @@ def verb(settings: Settings | None = None, **renamed: Parameter) -> Callable[[Fu
                 silence()
             start = time.perf_counter()
             try:
-                said = function(*words, **given)
+                with narrated(function.__name__, given.get("settings"), wanted=verbose):
+                    made = function(*words, **given)
             finally:
                 silence(False)
-            if said is not None and said.endswith("\n"):
+            said = (made.words or None) if isinstance(made, Outcome) else made
+            if isinstance(made, Outcome) and made.words and output_json:
+                facts = {**made.facts, "seconds": round(time.perf_counter() - start, 3)} | made.facts
+                sys.stdout.write(json.dumps(facts, ensure_ascii=False) + "\n")
+            elif said is not None and said.endswith("\n"):
                 sys.stdout.write(said)
             elif said is not None and not quiet:
                 done, *notes = said.split("\n")
                 sys.stdout.write("\n".join([f"{done} ({_duration(time.perf_counter() - start)})", *notes]) + "\n")
 
         command.__annotations__ = hints
-        command.__doc__ = f"{inspect.getdoc(function)}\n"
+        words, examples = split_examples(inspect.getdoc(function) or "")
+        command.__doc__ = words
+        command.examples = examples  # type: ignore[attr-defined]  # the help page shows them
         command.__signature__ = signature.replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]  # inspect reads it
         return command
 

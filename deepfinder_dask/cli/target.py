@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from deepfinder_dask.cli.options import Output, verb
+from deepfinder_dask.cli.options import Outcome, Output, verb
 from deepfinder_dask.cli.values import converter, to_voxel_size
 from deepfinder_dask.targets.settings import TargetSettings
 
@@ -35,11 +35,8 @@ def target(
     output: Output,
     settings: TargetSettings,
     picture: bool = True,
-) -> str:
-    """Draw the label map that a network is trained on, from the positions of particles.
-
-    Example: deepfinder target PARTICLES.parquet --tomogram TS_01.zarr --classes classes.toml --add membranes.mrc=3
-    -o TS_01_target.zarr
+) -> Outcome:
+    r"""Draw the label map that a network is trained on, from the positions of particles.
 
     Parameters
     ----------
@@ -51,12 +48,22 @@ def target(
         Store of the label map, TARGET.zarr: 0 is background, 255 is ignored.
     picture
         Draw slices of the tomogram and the target beside the store, TARGET.png.
+
+    Examples
+    --------
+    # spheres of the radii in classes.toml, over membranes that are given as voxels
+    deepfinder target picks.parquet --tomogram TS_01.zarr --classes classes.toml --add membranes.mrc=3 \
+        -o TS_01_target.zarr
+    # shapes turned by the particles' angles; voxels outside the mask are not annotated
+    deepfinder target picks.star --tomogram TS_01.zarr --classes classes.toml --shapes ribosome=map.mrc@0.3 \
+        --mask annotated.mrc -o TS_01_target.zarr
     """
     from deepfinder_dask.targets import target
 
     made = target(particles, tomogram, output, settings)
     drawn = f", {_draw(made, tomogram)}" if picture and "://" not in output else ""
-    return f"drew {_counted(made)} → {output}{drawn}{_overlaps(made)}"
+    facts = {"target": output, "particles": dict(made.particles), "voxels": dict(made.voxels)}
+    return Outcome(f"drew {_counted(made)} → {output}{drawn}{_overlaps(made)}", facts)
 
 
 def _counted(made: Target) -> str:

@@ -39,6 +39,12 @@ def tune(
         --classes FOLDER/classes.toml.
     as_json
         Print one JSON object instead of a table.
+
+    Examples
+    --------
+    deepfinder cluster TS_01_labels.zarr --min-size 0 -o all.parquet
+    deepfinder tune truth.parquet all.parquet -o tuned
+    deepfinder cluster TS_02_labels.zarr --classes tuned/classes.toml -o TS_02.parquet
     """
     from deepfinder_dask.evaluation import tune
     from deepfinder_dask.particles.files import refuse_existing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepfinder_dask.particles import Particles
@@ -14,6 +14,11 @@ def described(tomogram: Tomogram) -> str:
     shape = " × ".join(str(n) for n in tomogram.shape)
     sizes = tomogram.voxel_size if len(set(tomogram.voxel_size)) > 1 else tomogram.voxel_size[:1]
     return f"{tomogram.path}: {shape} voxels of {' × '.join(f'{v:g}' for v in sizes)} Å"
+
+
+def facts_of(particles: Particles) -> dict[str, Any]:
+    """The same for a script."""
+    return {"count": len(particles), "classes": dict(particles.counts()), "tomograms": list(particles.tomograms)}
 
 
 def counted(particles: Particles) -> str:
