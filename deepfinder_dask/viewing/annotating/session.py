@@ -71,6 +71,12 @@ class Session:
             return dict(self._history.particles)
 
     @property
+    def scores(self) -> dict[int, float]:
+        """Scores that particles came with, by number, where they are known."""
+        known = self.start.table["score"].to_numpy(dtype=np.float64)
+        return {int(number): float(known[number]) for number in np.flatnonzero(~np.isnan(known))}
+
+    @property
     def unsaved(self) -> bool:
         """Whether the table lacks edits that the journal has."""
         return self._unsaved
