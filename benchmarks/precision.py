@@ -31,7 +31,7 @@ from deepfinder_dask.blocks import BlockGrid, Box
 from deepfinder_dask.clustering import cluster
 from deepfinder_dask.evaluation import evaluate
 from deepfinder_dask.networks import Weights, bf16_supported, load_weights, needed_regions, padded_shape, prepare
-from deepfinder_dask.segmentation import Segmentation, normalise, segment
+from deepfinder_dask.segmentation import Segmentation, segment
 from deepfinder_dask.simulation import simulate
 from deepfinder_dask.tomograms import Tomogram
 
@@ -46,8 +46,8 @@ def segment_emulated(tomogram: Tomogram, weights: Weights, like: Segmentation, o
     inference = prepare(weights, precision="bf16", emulate=True)
     padded = padded_shape(tomogram.shape)
     values = np.zeros(padded, np.float32)
-    values[Box.whole(tomogram.shape).slices()] = normalise(
-        tomogram.read(), tomogram.statistics.mean, tomogram.statistics.std
+    values[Box.whole(tomogram.shape).slices()] = weights.normalisation.scaling(tomogram.statistics).apply(
+        tomogram.read()
     )
     labels, probability = np.zeros(padded, np.uint8), np.zeros(padded, np.uint8)
     for block in BlockGrid(padded, CORE):

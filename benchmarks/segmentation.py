@@ -54,15 +54,15 @@ def plain_pass(folder: Path, precision: str, device: str, path: str) -> None:
 
     from deepfinder_dask.blocks import Box
     from deepfinder_dask.networks import load_weights, padded_shape
-    from deepfinder_dask.segmentation import normalise
     from deepfinder_dask.tomograms import Tomogram
 
     tomogram = Tomogram.open(folder / "tomogram.zarr")
     inside = Box.whole(tomogram.shape).slices()
     padded = np.zeros(padded_shape(tomogram.shape), np.float32)
-    padded[inside] = normalise(tomogram.read(), tomogram.statistics.mean, tomogram.statistics.std)
+    weights = load_weights(folder / "weights.safetensors")
+    padded[inside] = weights.normalisation.scaling(tomogram.statistics).apply(tomogram.read())
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    network = load_weights(folder / "weights.safetensors").build().to(device, dtype)
+    network = weights.build().to(device, dtype)
     if precision == "bf16":
         network = network.to(memory_format=torch.channels_last_3d)
     volume = torch.from_numpy(padded)[None, None]

@@ -16,16 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepfinder_dask.errors import WeightsError
+from deepfinder_dask.errors import SettingsError, WeightsError
 from deepfinder_dask.networks.unet import UNet
 from deepfinder_dask.particles import ParticleClass, check_classes
 from deepfinder_dask.particles.files import atomic_write, existing_file
-from deepfinder_dask.tomograms import Imaging
+from deepfinder_dask.tomograms import Imaging, Normalisation
 
 ARCHITECTURE = "deepfinder-unet"
 """Name of the one architecture there is: the U-Net of the paper."""
-NORMALISATIONS = ("meanstd",)
-"""How grey values are normalised: ``meanstd`` is (value − mean) / std over the whole tomogram."""
 PRETRAINED = Path(__file__).with_name("pretrained")
 """Folder of the weights that come with the package."""
 
@@ -40,8 +38,8 @@ class Weights:
     """Classes found, labels 1, 2, … without gaps; the background is not listed."""
     voxel_size: float
     """Å per voxel of the tomograms it was trained on, equal on all axes."""
-    normalisation: str = "meanstd"
-    """How grey values are normalised before the network, one of ``NORMALISATIONS``."""
+    normalisation: Normalisation = field(default_factory=Normalisation)
+    """How grey values are normalised before the network."""
     imaging: Imaging = field(default_factory=Imaging)
     """Contrast and axes of the tomograms it was trained on."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -54,8 +52,6 @@ class Weights:
             raise WeightsError(f"expected classes with labels 1, 2, … without gaps, got {labels}")
         if not self.voxel_size > 0:
             raise WeightsError(f"expected a voxel size above 0 Å, got {self.voxel_size}")
-        if self.normalisation not in NORMALISATIONS:
-            raise WeightsError(f"expected normalisation {' or '.join(NORMALISATIONS)}, got {self.normalisation!r}")
         wanted = {name: tuple(p.shape) for name, p in _blank(len(labels) + 1).items()}
         found = {name: tuple(p.shape) for name, p in self.state.items()}
         for name in [*wanted, *found]:
@@ -73,7 +69,8 @@ class Weights:
     @cached_property
     def sha256(self) -> str:
         """Hash of the parameters and of how they are applied: two networks with one hash give the same output."""
-        digest = hashlib.sha256(json.dumps([ARCHITECTURE, self.normalisation]).encode())
+        normalisation = self.normalisation.to_dict() if self.normalisation.robust else "meanstd"  # as ever
+        digest = hashlib.sha256(json.dumps([ARCHITECTURE, normalisation]).encode())
         for name in sorted(self.state):
             digest.update(name.encode())
             digest.update(self.state[name].contiguous().numpy().tobytes())
@@ -167,13 +164,13 @@ def load_weights(path: str | Path) -> Weights:
             state=state,
             classes=tuple(ParticleClass.from_dict(c) for c in facts["classes"]),
             voxel_size=float(facts["voxel_size"]),
-            normalisation=facts["normalisation"],
+            normalisation=Normalisation.from_value(facts.get("normalisation", "mean-std")),
             imaging=Imaging.from_dict(facts["imaging"]),
             provenance=facts.get("provenance", {}),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: incomplete metadata ({error})") from error
-    except WeightsError as error:
+    except (WeightsError, SettingsError) as error:
         raise WeightsError(f"{path}: {error}") from error
 
 
@@ -198,7 +195,7 @@ def save_weights(weights: Weights, path: str | Path) -> None:
         "architecture": {"name": ARCHITECTURE, "classes": len(weights.classes) + 1},
         "classes": [c.to_dict() for c in weights.classes],
         "voxel_size": weights.voxel_size,
-        "normalisation": weights.normalisation,
+        "normalisation": weights.normalisation.to_dict(),
         "imaging": weights.imaging.to_dict(),
         "provenance": dict(weights.provenance),
     }

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from deepfinder_dask.segmentation.settings import SegmentSettings
 
 if TYPE_CHECKING:
-    from deepfinder_dask.segmentation.block import normalise
     from deepfinder_dask.segmentation.forecasting import Forecast, forecast
     from deepfinder_dask.segmentation.lazy import segment_lazily
     from deepfinder_dask.segmentation.store import LazySegmentation, Segmentation
@@ -25,7 +24,6 @@ _HOMES = {
     "LazySegmentation": "store",
     "Segmentation": "store",
     "forecast": "forecasting",
-    "normalise": "block",
     "segment": "verb",
     "segment_lazily": "lazy",
     "verify": "verification",
@@ -37,7 +35,6 @@ __all__ = [
     "SegmentSettings",
     "Segmentation",
     "forecast",
-    "normalise",
     "segment",
     "segment_lazily",
     "verify",

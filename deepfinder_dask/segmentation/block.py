@@ -25,7 +25,7 @@ from deepfinder_dask.segmentation.masking import Inside, needed_box
 from deepfinder_dask.segmentation.store import Outputs
 from deepfinder_dask.segmentation.winning import as_scores, pseudo_probabilities, winner, winner_of_probabilities
 from deepfinder_dask.segmentation.workers import WorkerKind, inference_of
-from deepfinder_dask.tomograms import Volume
+from deepfinder_dask.tomograms import Scaling, Volume
 
 Pass = tuple[int, ...]
 """Axes along which a pass of the network sees the tomogram reversed; none in the plain pass."""
@@ -63,10 +63,8 @@ class Classifier:
     """The network."""
     kind: WorkerKind
     """Device and precision."""
-    mean: float
-    """Mean grey value of the whole tomogram."""
-    std: float
-    """Standard deviation of the grey values of the whole tomogram."""
+    scaling: Scaling
+    """What grey values become for the network."""
     invert: bool = False
     """Whether to turn the contrast over."""
     passes: tuple[Pass, ...] = (PLAIN,)
@@ -123,7 +121,7 @@ class Classifier:
         wanted = [self._needed(box, reversed_axes) for reversed_axes in self.passes]
         held = [mirrored(box.clip(self.shape), self.shape, axes) for box, axes in zip(wanted, self.passes, strict=True)]
         hull = held[0] if len(held) == 1 else _hull(held)
-        grey = normalise(self.tomogram.read(hull), self.mean, self.std, invert=self.invert)
+        grey = self.scaling.apply(self.tomogram.read(hull), invert=self.invert)
         inputs = []
         for read, inside, axes in zip(wanted, held, self.passes, strict=True):
             x = np.zeros(read.shape, np.float32)  # what lies beyond the volume's high side stays zero
@@ -261,29 +259,6 @@ def mirrored(box: Box, shape: Shape3, axes: Pass) -> Box:
     for axis in axes:
         start[axis], stop[axis] = shape[axis] - box.stop[axis], shape[axis] - box.start[axis]
     return Box(triple(start), triple(stop))
-
-
-def normalise(values: NDArray[Any], mean: float, std: float, *, invert: bool = False) -> NDArray[np.float32]:
-    """Grey values with mean 0 and standard deviation 1 over the tomogram.
-
-    Parameters
-    ----------
-    values : ndarray
-        Grey values, any shape, any real dtype.
-    mean, std : float
-        Statistics of the whole tomogram; ``std`` above 0.
-    invert : bool
-        Turn the contrast over.
-
-    Returns
-    -------
-    ndarray
-        float32, same shape.
-    """
-    normal = values.astype(np.float32)
-    normal -= np.float32(mean)
-    normal /= np.float32(-std if invert else std)
-    return normal
 
 
 def peak_bytes_here() -> int:

@@ -6,9 +6,12 @@ import hashlib
 import json
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from deepfinder_dask.blocks import Box, triple
 from deepfinder_dask.errors import FormatError, InputError, OutputExistsError
@@ -22,7 +25,6 @@ from deepfinder_dask.segmentation.settings import SegmentSettings
 from deepfinder_dask.segmentation.workers import Workers, choose_workers
 from deepfinder_dask.tomograms import Region, Statistics, Tomogram, VoxelSize
 from deepfinder_dask.tomograms.resampling import RescaledRegion, rescaled_shape
-from deepfinder_dask.tomograms.statistics import statistics_of
 
 WORDS = {
     "tomogram": "another tomogram",
@@ -86,18 +88,24 @@ class Job:
         InputError
             If all grey values are equal.
         """
-        statistics = known_statistics(source)
+        normalisation = self.weights.normalisation
+        if source is not self.tomogram:  # the resampled one
+            source = replace(source, statistics=normalisation.measure(source, self._masked()))
         return Classifier(
             tomogram=source.volume,
             weights=self.weights,
             kind=self.workers.kind,
-            mean=statistics.mean,
-            std=statistics.std,
+            scaling=normalisation.scaling(_statistics(source)),
             invert=self.settings.invert,
             passes=self.passes,
             score_type=self.settings.score_type if self.settings.scores else None,
             region=self.inside,
         )
+
+    def _masked(self) -> Callable[[Box], NDArray[np.bool_]] | None:
+        """Which voxels of the resampled tomogram a mask has inside; None where there is no mask."""
+        inside = self.inside if self.settings.mask is not None else None
+        return inside.read_nearest if isinstance(inside, RescaledRegion) else None
 
     def record(self) -> dict[str, Any]:
         """What the ledger says of this work: identity and blocks, JSON."""
@@ -152,7 +160,8 @@ def settle(
             settings.mask, shape=tomogram.shape, voxel_size=tomogram.voxel_size, border=settings.border
         )
     workers = choose_workers(executor, settings, begun["identity"] if begun else None)
-    tomogram = replace(tomogram, statistics=known_statistics(tomogram))
+    masked = region.read if region is not None and settings.mask is not None else None
+    tomogram = replace(tomogram, statistics=weights.normalisation.measure(tomogram, masked))
     identity = _identity(tomogram, weights, settings, scale, region, workers)
     if begun:
         _check_same(begun["identity"], identity, path)
@@ -173,18 +182,16 @@ def settle(
     return Job(tomogram, weights, settings, workers, scale, plan, identity, region, name or tomogram.name, token)
 
 
-def known_statistics(tomogram: Tomogram) -> Statistics:
-    """Statistics of the grey values, measured where the tomogram does not say.
+def _statistics(tomogram: Tomogram) -> Statistics:
+    if tomogram.statistics is None:
+        raise InputError(f"{tomogram.path} has no statistics")
+    return tomogram.statistics
 
-    Raises
-    ------
-    InputError
-        If all grey values are equal.
-    """
-    statistics = tomogram.statistics or statistics_of(tomogram.volume)
-    if not statistics.std > 0:
-        raise InputError(f"{tomogram.path} is constant ({statistics.mean}): there is nothing to find")
-    return statistics
+
+def _decisive(tomogram: Tomogram, weights: Weights) -> dict[str, Any]:
+    """Statistics that decide the bits: robust ones only where the weights are normalised by them."""
+    facts = _statistics(tomogram).to_dict()
+    return facts if weights.normalisation.robust else {k: v for k, v in facts.items() if k != "robust"}
 
 
 def _identity(
@@ -200,7 +207,7 @@ def _identity(
         "shape": tomogram.shape,
         "type": str(tomogram.dtype),
         "voxel_size": tomogram.voxel_size,
-        "statistics": known_statistics(tomogram).to_dict(),
+        "statistics": _decisive(tomogram, weights),
         "tilt_axis": tomogram.imaging.tilt_axis,
     }
     identity: dict[str, Any] = {

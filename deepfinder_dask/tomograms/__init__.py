@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from deepfinder_dask.tomograms.conversion import convert, convert_many
     from deepfinder_dask.tomograms.description import info
     from deepfinder_dask.tomograms.layout import fit_chunks
+    from deepfinder_dask.tomograms.normalisation import Normalisation, Scaling
     from deepfinder_dask.tomograms.opening import Image, check_finished, is_finished, open_image, read_attributes
     from deepfinder_dask.tomograms.pyramid import build_pyramid, level_shapes
     from deepfinder_dask.tomograms.regions import MaskedSource, Region
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
         finish_image,
         write_attributes,
     )
-    from deepfinder_dask.tomograms.tomogram import Imaging, Statistics, Tomogram, VoxelSize, as_voxel_size
+    from deepfinder_dask.tomograms.tomogram import Imaging, Robust, Statistics, Tomogram, VoxelSize, as_voxel_size
     from deepfinder_dask.tomograms.volume import Volume
 
 _HOMES = {
     "layout": "fit_chunks",
+    "normalisation": "Normalisation Scaling",
     "opening": "Image check_finished is_finished open_image read_attributes",
     "conversion": "convert convert_many",
     "description": "info",
@@ -41,7 +43,7 @@ _HOMES = {
     "settings": "ConvertSettings",
     "statistics": "statistics_of",
     "storage": "create_group create_image finish_group finish_image write_attributes",
-    "tomogram": "Imaging Statistics Tomogram VoxelSize as_voxel_size",
+    "tomogram": "Imaging Robust Statistics Tomogram VoxelSize as_voxel_size",
     "volume": "Volume",
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
@@ -51,7 +53,10 @@ __all__ = [
     "Image",
     "Imaging",
     "MaskedSource",
+    "Normalisation",
     "Region",
+    "Robust",
+    "Scaling",
     "Statistics",
     "Tomogram",
     "Volume",

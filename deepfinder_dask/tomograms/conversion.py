@@ -18,6 +18,7 @@ from deepfinder_dask.tomograms.location import AnyPath, base_name, is_inside, is
 from deepfinder_dask.tomograms.pyramid import build_pyramid
 from deepfinder_dask.tomograms.settings import ConvertSettings
 from deepfinder_dask.tomograms.sources import ENDINGS, TILT_STACKS, open_source, split_dataset
+from deepfinder_dask.tomograms.statistics import statistics_of
 from deepfinder_dask.tomograms.storage import check_output, create_image, discard, finish_image
 from deepfinder_dask.tomograms.tomogram import Imaging, Tomogram, VoxelSize, as_voxel_size
 
@@ -99,9 +100,12 @@ def convert(
         copied = copy_voxels(opened, volume, chosen, progress=progress)
         if chosen.pyramid:
             build_pyramid(location, start=copied.levels - 1, compression=chosen.compression)
+        statistics = copied.statistics
+        if statistics.robust is None:  # one look was not enough
+            statistics = statistics_of(volume)
         attributes = {
             "imaging": _imaging(opened, chosen).to_dict(),
-            "statistics": copied.statistics.to_dict(),
+            "statistics": statistics.to_dict(),
             "source": {
                 "file": normalise(source),
                 "format": opened.format,

@@ -300,3 +300,10 @@ class RescaledRegion:
     def read(self, box: Box) -> NDArray[np.bool_]:
         """Which voxels of a box, on the other grid, are inside, (z, y, x) bool: all or none."""
         return np.full(box.shape, not self.is_empty(box))
+
+    def read_nearest(self, box: Box) -> NDArray[np.bool_]:
+        """Which voxels of a box, on the other grid, have a voxel of the region nearest to them, (z, y, x) bool."""
+        ratio = triple_ratio(self.scale, self.voxel_size)
+        spans = [_nearest(a, b, r, n) for a, b, r, n in zip(box.start, box.stop, ratio, self.region.shape, strict=True)]
+        values = self.region.read(Box(triple(i[0] for i in spans), triple(i[-1] + 1 for i in spans)))
+        return values[np.ix_(*(index - index[0] for index in spans))]

@@ -7,6 +7,8 @@ z plane are combined in the order of y, the planes in the order of z (the parall
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,14 +16,15 @@ from numpy.typing import NDArray
 
 from deepfinder_dask.blocks import Box, Shape3
 from deepfinder_dask.errors import FormatError
-from deepfinder_dask.tomograms.tomogram import Statistics
+from deepfinder_dask.tomograms.tomogram import Robust, Statistics
+from deepfinder_dask.tomograms.value_counts import ValueCounts
 
 if TYPE_CHECKING:
     from deepfinder_dask.tomograms.volume import Volume
 
 PERCENTILES = ("0.1", "0.5", "1", "5", "50", "95", "99", "99.5", "99.9")
-KEY_BITS = 20
-"""Leading bits of a 32-bit float that make an interval: sign, 8 bits of exponent, 11 of mantissa."""
+Inside = Callable[[Box], NDArray[np.bool_]]
+"""Which voxels of a box count, (z, y, x) bool."""
 TILE = 2**16
 """Voxels that are reduced at a time: what fits the processor's cache."""
 
@@ -41,9 +44,7 @@ class StatisticsBuilder:
         self.shape = shape
         self.nan = 0
         self.infinite = 0
-        self._dtype = np.dtype(dtype)
-        self._exact = self._dtype.itemsize <= 2
-        self._counts = np.zeros(2 ** (8 * self._dtype.itemsize) if self._exact else 2**KEY_BITS, np.int64)
+        self.counts = ValueCounts(dtype)
         self._rows: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         self._missing = np.full(shape[0], shape[1], np.int64)
         self._sums = np.zeros(shape[0])
@@ -51,7 +52,6 @@ class StatisticsBuilder:
         self._minimum, self._maximum = np.inf, -np.inf
         rows = max(1, TILE // shape[2])
         self._tile = np.empty((rows, shape[2]), np.float64)
-        self._keys = np.empty((rows, shape[2]), np.uint32)
 
     @property
     def finite(self) -> bool:
@@ -85,17 +85,7 @@ class StatisticsBuilder:
             work -= (sums / tile.shape[1])[:, None]
             np.multiply(work, work, out=work)
             np.sum(work, axis=-1, out=squares)
-        self._count(tile)
-
-    def _count(self, tile: NDArray[Any]) -> None:
-        if self._exact:
-            bits = tile.view(f"u{self._dtype.itemsize}")
-            self._counts += np.bincount(bits.ravel(), minlength=len(self._counts))
-            return
-        with np.errstate(over="ignore"):
-            bits = np.ascontiguousarray(tile, dtype=np.float32).view(np.uint32)
-        keys = np.right_shift(bits, 32 - KEY_BITS, out=self._keys[: len(tile)])
-        np.add.at(self._counts, keys.ravel(), 1)
+        self.counts.add(tile)
 
     def _close_plane(self, z: int) -> None:
         sums, squares = self._rows.pop(z)
@@ -107,7 +97,7 @@ class StatisticsBuilder:
             self._squares[z] = squares.sum() + columns * np.square(sums / columns - mean).sum()
 
     def result(self) -> Statistics:
-        """The statistics of all voxels.
+        """The statistics of all voxels; without robust ones where these need a second look (:func:`statistics_of`).
 
         Raises
         ------
@@ -124,47 +114,23 @@ class StatisticsBuilder:
         std = float(np.sqrt(squares / count))
         if not np.isfinite(std):
             raise FormatError(f"expected values whose squares are finite, found values up to {self._maximum:g}")
-        return Statistics(count, mean, std, self._minimum, self._maximum, self._percentiles(count))
-
-    def _percentiles(self, count: int) -> dict[str, float]:
-        used = np.flatnonzero(self._counts)
-        low, high = self._intervals(used)
-        order = np.argsort(low, kind="stable")
-        low, high, counts = low[order], high[order], self._counts[used[order]]
-        upto = np.cumsum(counts)
-
-        def ranked(rank: int) -> float:
-            """The value with this many values before it; those of one interval are spread evenly over it."""
-            i = int(np.searchsorted(upto, rank, side="right"))
-            share = (rank - (upto[i] - counts[i]) + 0.5) / counts[i]
-            value = low[i] + (high[i] - low[i]) * share
-            return float(min(max(value, self._minimum), self._maximum))
-
-        found = {}
-        for name in PERCENTILES:
-            position = float(name) / 100 * (count - 1)
-            below = int(position)
-            first = ranked(below)
-            last = ranked(min(below + 1, count - 1))
-            found[name] = first + (last - first) * (position - below)
-        return found
-
-    def _intervals(self, bins: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Smallest and largest value that is counted in each bin; they are equal where counts are exact."""
-        if self._exact:
-            values = bins.astype(f"u{self._dtype.itemsize}").view(self._dtype).astype(np.float64)
-            return values, values
-        shift = 32 - KEY_BITS
-        first = bins.astype(np.uint32) << np.uint32(shift)
-        near = first.view(np.float32).astype(np.float64)
-        far = (first | np.uint32(2**shift - 1)).view(np.float32).astype(np.float64)
-        return np.fmin(near, far), np.fmax(near, far)
+        robust = self.counts.robust()
+        return Statistics(
+            count,
+            mean,
+            std,
+            self._minimum,
+            self._maximum,
+            self.counts.percentiles(PERCENTILES),
+            robust if isinstance(robust, Robust) else None,
+        )
 
 
 def statistics_of(volume: Volume) -> Statistics:
     """Statistics of a volume of any origin: the same bits as if :func:`convert` had made them.
 
-    Reads the volume once, a row of shards (or chunks) at a time.
+    Reads the volume once, a row of shards (or chunks) at a time; thrice where its mean is so far from 0 that 32-bit
+    floats of one interval (1/2048 of the value) spread over more than an eighth of its standard deviation.
 
     Raises
     ------
@@ -174,15 +140,48 @@ def statistics_of(volume: Volume) -> Statistics:
     if volume.ndim != 3:
         raise FormatError(f"expected one volume (z, y, x) at {volume}, found shape {volume.shape}")
     builder = StatisticsBuilder(volume.space, volume.dtype)
-    nz, ny, nx = volume.space
-    dz, dy, _ = volume.chunks
-    for z in range(0, nz, dz):
-        for y in range(0, ny, dy):
-            box = Box((z, y, 0), (min(nz, z + dz), min(ny, y + dy), nx))
-            builder.add(z, y, volume.read(box))
+    for box in _bands(volume):
+        builder.add(box.start[0], box.start[1], volume.read(box))
     if not builder.finite:
         raise FormatError(
             f"expected finite values in {volume}, found {builder.nan} NaN and {builder.infinite} infinite: "
             "give them a value with `deepfinder convert --replace-nonfinite VALUE`"
         )
-    return builder.result()
+    statistics = builder.result()
+    return statistics if statistics.robust is not None else replace(statistics, robust=robust_of(volume))
+
+
+def robust_of(volume: Volume, inside: Inside | None = None) -> Robust | None:
+    """Robust mean and deviation of a volume of finite values, or of its voxels inside; reads it once or twice.
+
+    Returns
+    -------
+    Robust or None
+        None where no voxel is inside.
+    """
+    counts = _counted(volume, inside)
+    if not counts.total:
+        return None
+    found = counts.robust()
+    if isinstance(found, tuple):  # the mean is far from 0, beside the deviation
+        found = _counted(volume, inside, found).robust()
+    return found if isinstance(found, Robust) else counts.plain()
+
+
+def _counted(volume: Volume, inside: Inside | None, span: tuple[float, float] | None = None) -> ValueCounts:
+    counts = ValueCounts(volume.dtype, span)
+    for box in _bands(volume):
+        if inside is None:
+            counts.add(volume.read(box))
+        elif (within := inside(box)).any():
+            counts.add(volume.read(box)[within])
+    return counts
+
+
+def _bands(volume: Volume) -> Iterator[Box]:
+    """Boxes over the whole of x that make up a volume, each a row of its shards."""
+    nz, ny, nx = volume.space
+    dz, dy, _ = volume.chunks
+    for z in range(0, nz, dz):
+        for y in range(0, ny, dy):
+            yield Box((z, y, 0), (min(nz, z + dz), min(ny, y + dy), nx))

@@ -55,6 +55,23 @@ class Imaging:
 
 
 @dataclass(frozen=True)
+class Robust:
+    """Mean and standard deviation that neither gold nor padding decide.
+
+    Voxels of padding are left out: those of a value that holds at least 1 % of all, and 8 times more than the values
+    next to it. The others are clipped to their percentiles 1 and 99. Exact for integers of up to 16 bits and 16-bit
+    floats; for others within 0.2 % of the standard deviation.
+    """
+
+    mean: float
+    """Mean grey value."""
+    std: float
+    """Standard deviation of the grey values."""
+    padding: float
+    """Part of the voxels that are padding."""
+
+
+@dataclass(frozen=True)
 class Statistics:
     """Statistics of all voxels of a volume, computed in float64 in an order that no chunking changes."""
 
@@ -72,6 +89,8 @@ class Statistics:
     """Grey value below which this many per cent of the voxels lie; keys "0.1", "0.5", "1", "5", "50", "95", "99",
     "99.5", "99.9". Exact for integers of up to 16 bits and 16-bit floats; for 32-bit values within 1/2048 of the value.
     """
+    robust: Robust | None = None
+    """Mean and standard deviation without gold and padding; None where an older version made the statistics."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; floats survive the round trip bit for bit."""
@@ -82,7 +101,9 @@ class Statistics:
         """The inverse of :meth:`to_dict`."""
         numbers = {k: float(values[k]) for k in ("mean", "std", "minimum", "maximum")}
         percentiles = {str(k): float(v) for k, v in values.get("percentiles", {}).items()}
-        return cls(count=int(values["count"]), percentiles=percentiles, **numbers)
+        known = values.get("robust")
+        robust = None if known is None else Robust(*(float(known[k]) for k in ("mean", "std", "padding")))
+        return cls(count=int(values["count"]), percentiles=percentiles, robust=robust, **numbers)
 
 
 def as_voxel_size(value: float | Sequence[float]) -> VoxelSize:

@@ -13,6 +13,7 @@
     target = "train_1_labels.zarr"
     particles = "train_1_particles.parquet"
     negatives = "ice_1.parquet"               # optional: places that are no particles, visited too
+    mask = "inside_1.mrc"                     # optional: voxels that count for a robust normalisation
     annotated = ["ribosome"]                  # optional: classes annotated here; default as the target says, or all
 
     [[validation]]
@@ -40,6 +41,7 @@ LossName = Literal["dice+cross-entropy", "dice", "cross-entropy", "tversky", "tv
 CHOICES = {
     "loss": get_args(LossName),
     "precision": ("auto", "fp32", "bf16"),
+    "normalisation": ("mean-std", "robust"),
     "decay": ("linear", "constant"),
     "clustering": ("components", "mean-shift"),
 }
@@ -58,6 +60,9 @@ class Example:
     """Path of its particles: where to look."""
     negatives: str | None = None
     """Path of positions that are no particles (ice, gold, carbon): patches are drawn around them too."""
+    mask: str | None = None
+    """Path of a mask of the tomogram: where it is not 0, voxels count for a robust normalisation, and when particles
+    are found in a whole validation tomogram."""
     annotated: tuple[str, ...] | None = None
     """Classes that are annotated in this tomogram; others bring no loss here. By default as the target says, or all."""
 
@@ -98,6 +103,9 @@ class TrainingConfig:
     """Standard deviation of a random offset and of the logarithm of a random factor of a patch's grey values."""
     augment_amplitudes: float = 0.0
     """Standard deviation of the logarithm of a random smooth factor of a patch's Fourier amplitudes, by frequency."""
+    normalisation: Literal["mean-std", "robust"] = "robust"
+    """How grey values are normalised, here and wherever the weights are used: by mean and standard deviation of all
+    voxels, or of those that are no padding, after clipping to the percentiles 1 and 99, so that gold does not count."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Numbers of the layers; auto is bf16 (mixed precision) where the hardware multiplies it, fp32 elsewhere."""
     seed: int = 0

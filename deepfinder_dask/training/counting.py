@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
 
@@ -25,9 +25,11 @@ class WholeTomogram:
     tomogram: Tomogram
     """Grey values."""
     truth: Particles
-    """All particles of its annotated classes."""
+    """All particles of its annotated classes, inside the mask."""
     annotated: tuple[str, ...]
     """Classes that are annotated in it; others are not counted."""
+    mask: str | None = None
+    """Path of a mask: where it is not 0, particles are sought."""
 
 
 def check_tolerance(tolerance: str, classes: tuple[ParticleClass, ...]) -> None:
@@ -79,7 +81,7 @@ def count_particles(
     try:
         for one in tomograms:
             path = folder / f"{one.tomogram.name}.zarr"
-            segment(one.tomogram, weights, path, segmenting, progress=False)
+            segment(one.tomogram, weights, path, replace(segmenting, mask=one.mask), progress=False)
             particles = cluster(path, None, clustering, progress=False)
             found.append(particles.where(particles.table["class"].isin(one.annotated)))
             truth.append(one.truth)

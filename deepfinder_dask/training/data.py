@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from deepfinder_dask.errors import GeometryError, SettingsError, VoxelSizeError
 from deepfinder_dask.particles import ParticleClass, Particles, check_classes, classes_from_dicts
 from deepfinder_dask.simulation.config import read_config as read_simulation
-from deepfinder_dask.tomograms import Imaging, Tomogram, read_attributes
-from deepfinder_dask.tomograms.statistics import statistics_of
+from deepfinder_dask.tomograms import Imaging, Normalisation, Region, Tomogram, read_attributes
 from deepfinder_dask.training.config import Example, TrainingConfig
 from deepfinder_dask.training.counting import WholeTomogram
 from deepfinder_dask.training.patches import NEGATIVE, Annotated
@@ -39,6 +38,8 @@ class TrainingData:
     """Å, of the first tomogram."""
     imaging: Imaging
     """Contrast and axes, the same for all."""
+    normalisation: Normalisation
+    """How grey values are normalised."""
     provenance: dict[str, Any]
     """Names and sources of the tomograms, and what is held out: JSON values."""
 
@@ -62,7 +63,8 @@ def open_data(config: TrainingConfig, root: Path) -> TrainingData:
         If a file is missing or damaged, shapes, voxel sizes, imaging or classes disagree, a position is outside its
         tomogram, a class has no positions or is nowhere annotated, or a held-out simulation is among the tomograms.
     """
-    opened = [_Opened.of(example, root) for example in (*config.train, *config.validation)]
+    normalisation = Normalisation(config.normalisation)
+    opened = [_Opened.of(example, root, normalisation) for example in (*config.train, *config.validation)]
     first = opened[0]
     for other in opened[1:]:
         _same(first, other)
@@ -84,6 +86,7 @@ def open_data(config: TrainingConfig, root: Path) -> TrainingData:
         classes=first.classes,
         voxel_size=float(np.mean(first.tomogram.voxel_size)),
         imaging=first.tomogram.imaging,
+        normalisation=normalisation,
         provenance={
             "train": [o.origin() for o in learnt],
             "validation": [o.origin() for o in opened[len(config.train) :]],
@@ -100,9 +103,10 @@ class _Opened:
     particles: Particles
     annotated: Annotated
     classes: tuple[ParticleClass, ...]
+    mask: str | None
 
     @classmethod
-    def of(cls, example: Example, root: Path) -> _Opened:
+    def of(cls, example: Example, root: Path, normalisation: Normalisation) -> _Opened:
         tomogram = Tomogram.open(root / example.tomogram)
         target = Tomogram.open(root / example.target, voxel_size=tomogram.voxel_size)
         if target.shape != tomogram.shape:
@@ -124,21 +128,22 @@ class _Opened:
             negatives = _positions(root, example.negatives, tomogram)[1]
             positions = np.concatenate([positions, negatives])
             labels = np.concatenate([labels, np.full(len(negatives), NEGATIVE)])
-        statistics = tomogram.statistics or statistics_of(tomogram.volume)
-        if not statistics.std > 0:
-            raise GeometryError(f"{example.tomogram} holds one grey value only, nothing can be learnt from it")
+        mask = None if example.mask is None else str(root / example.mask)
+        region = None if mask is None else Region.open(mask, shape=tomogram.shape)
+        statistics = normalisation.measure(tomogram, None if region is None else region.read)
         annotated = Annotated(
             tomogram.name,
             tomogram.shape,
             tomogram.volume,
             target.volume,
-            statistics.mean,
-            statistics.std,
+            normalisation.scaling(statistics),
             positions,
             labels,
             known,
         )
-        return cls(tomogram, particles, annotated, classes)
+        if region is not None:  # what a whole validation tomogram is searched for
+            particles = particles.where(region.contains(particles.positions() / np.asarray(tomogram.voxel_size)))
+        return cls(tomogram, particles, annotated, classes, mask)
 
     def origin(self) -> dict[str, Any]:
         """Name, particles and source of the tomogram."""
@@ -159,7 +164,7 @@ class _Opened:
 
     def whole(self) -> WholeTomogram:
         """What a count of particles needs."""
-        return WholeTomogram(self.tomogram, self.particles, self.names())
+        return WholeTomogram(self.tomogram, self.particles, self.names(), self.mask)
 
 
 def _positions(root: Path, file: str, tomogram: Tomogram) -> tuple[Particles, NDArray[np.float64]]:

@@ -29,6 +29,8 @@ class TakenOver:
     """Classes whose output starts anew."""
     dropped: tuple[str, ...]
     """Classes of those weights that are none any more."""
+    normalisations: tuple[str, str] = ("mean-std", "mean-std")
+    """How grey values were normalised for those weights, and are now."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -37,18 +39,23 @@ class TakenOver:
             "kept": list(self.kept),
             "new": list(self.new),
             "dropped": list(self.dropped),
+            "normalisations": list(self.normalisations),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TakenOver:
         """The inverse of :meth:`to_dict`."""
-        return cls(str(values["sha256"]), *(tuple(values[key]) for key in ("kept", "new", "dropped")))
+        kept, new, dropped = (tuple(values[key]) for key in ("kept", "new", "dropped"))
+        before, now = values.get("normalisations", ("mean-std", "mean-std"))
+        return cls(str(values["sha256"]), kept, new, dropped, (str(before), str(now)))
 
     def words(self) -> str:
         """What was taken over, for people."""
         parts = [f"all layers below the classes, and classes {', '.join(self.kept) or 'none'}"]
         parts += [f"new: {', '.join(self.new)}"] if self.new else []
         parts += [f"dropped: {', '.join(self.dropped)}"] if self.dropped else []
+        before, now = self.normalisations
+        parts += [f"they were trained with normalisation {before}, now it is {now}"] if before != now else []
         return "; ".join(parts)
 
 
@@ -97,4 +104,5 @@ def take_over(network: UNet, weights: Weights, data: TrainingData) -> TakenOver:
         tuple(name for name in mine if name in theirs),
         tuple(name for name in mine if name not in theirs),
         tuple(name for name in theirs if name not in mine),
+        (weights.normalisation.name, data.normalisation.name),
     )

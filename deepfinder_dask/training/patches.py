@@ -16,6 +16,7 @@ from deepfinder_dask.blocks import Box, Shape3
 from deepfinder_dask.blocks.box import triple
 from deepfinder_dask.errors import FormatError, GeometryError
 from deepfinder_dask.particles.classes import IGNORE
+from deepfinder_dask.tomograms import Scaling
 from deepfinder_dask.training.augmentation import NONE, Augmentation
 
 ANYWHERE = 0
@@ -60,10 +61,8 @@ class Annotated:
     """Grey values."""
     labels: Readable
     """Label map, uint8."""
-    mean: float
-    """Mean grey value of the whole tomogram."""
-    std: float
-    """Standard deviation of the grey values of the whole tomogram."""
+    scaling: Scaling
+    """What grey values become for the network."""
     positions: NDArray[np.float64]
     """(n, 3) voxels, z, y, x: centres of the particles, and of negatives."""
     position_labels: NDArray[np.int64]
@@ -176,7 +175,7 @@ class PatchSampler:
         return Box(start, triple(s + self.size for s in start))
 
     def read_one(self, patch: Patch, values: NDArray[np.float32], labels: NDArray[np.uint8]) -> None:
-        """Read a patch, normalised by mean and standard deviation of its whole tomogram, and augmented.
+        """Read a patch, normalised by what is known of its whole tomogram, and augmented.
 
         Parameters
         ----------
@@ -199,8 +198,7 @@ class PatchSampler:
             )
         if patch.turned:
             grey, truth = np.flip(grey, self.reversed_axes), np.flip(truth, self.reversed_axes)
-        np.subtract(grey, np.float32(tomogram.mean), out=values, dtype=np.float32, casting="unsafe")
-        np.divide(values, np.float32(tomogram.std), out=values)
+        tomogram.scaling.apply(grey, out=values)
         np.copyto(labels, truth, casting="unsafe")
         if tomogram.known is not None:  # what is marked of other classes says nothing of those that are annotated
             labels[~np.isin(labels, [0, *tomogram.known])] = IGNORE

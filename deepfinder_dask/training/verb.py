@@ -283,6 +283,7 @@ class _Run:
             state={name: values.detach().cpu().contiguous() for name, values in state.judged.state_dict().items()},
             classes=data.classes,
             voxel_size=data.voxel_size,
+            normalisation=data.normalisation,
             imaging=data.imaging,
             provenance=provenance,
         )
@@ -298,10 +299,16 @@ def _precision(what: TrainingConfig, processes: Processes, began: dict[str, Any]
 
 def _identity(config: TrainingConfig, data: TrainingData, init: Weights | None) -> str:
     """Hash of all that decides the weights: configuration, tomograms, positions, weights to start from."""
-    facts = [asdict(config), data.provenance, None if init is None else init.sha256]
+    what = asdict(config)
+    if config.normalisation == "mean-std":  # as before there was another, so that older runs go on
+        del what["normalisation"]
+    for example in (*what["train"], *what["validation"]):
+        if example["mask"] is None:
+            del example["mask"]
+    facts = [what, data.provenance, None if init is None else init.sha256]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for one in (*data.train, *data.validation):
-        digest.update(json.dumps([one.name, one.shape, one.mean, one.std, one.known]).encode())
+        digest.update(json.dumps([one.name, one.shape, one.scaling.mean, one.scaling.std, one.known]).encode())
         digest.update(one.positions.tobytes())
         digest.update(one.position_labels.tobytes())
     return digest.hexdigest()

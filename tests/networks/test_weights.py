@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from deepfinder_dask.errors import InputError, OutputExistsError, WeightsError
@@ -18,7 +22,7 @@ from deepfinder_dask.networks import (
     save_weights,
 )
 from deepfinder_dask.particles import ParticleClass
-from deepfinder_dask.tomograms import Imaging
+from deepfinder_dask.tomograms import Imaging, Normalisation
 
 CLASSES = (
     ParticleClass("ring", 1, radius=90.0, min_size=30),
@@ -43,11 +47,37 @@ def test_round_trip_keeps_everything(weights, tmp_path):
     save_weights(weights, path)
     back = load_weights(path)
     assert back.classes == CLASSES
-    assert (back.voxel_size, back.normalisation, back.imaging) == (7.84, "meanstd", weights.imaging)
+    assert (back.voxel_size, back.normalisation, back.imaging) == (7.84, Normalisation("mean-std"), weights.imaging)
     assert back.provenance == weights.provenance
     assert back.sha256 == weights.sha256
     assert all(torch.equal(back.state[name], values) for name, values in weights.state.items())
     assert [p.name for p in path.parent.iterdir()] == ["w.safetensors"]
+
+
+def test_weights_say_how_grey_values_are_normalised(weights, tmp_path):
+    """Older files say it in another word, or not at all; the hash of plain ones is what it always was."""
+    robust = replace(weights, normalisation=Normalisation("robust", limit=8.0))
+    save_weights(robust, tmp_path / "w.safetensors")
+    back = load_weights(tmp_path / "w.safetensors")
+    assert back.normalisation == robust.normalisation
+    assert back.sha256 == robust.sha256 != weights.sha256
+    with safe_open(tmp_path / "w.safetensors", framework="pt") as stream:
+        facts = json.loads(stream.metadata()["deepfinder"])
+    assert facts["normalisation"] == {"name": "robust", "percentiles": [1.0, 99.0], "limit": 8.0}
+    for older in ({"normalisation": "meanstd"}, {}):
+        other = {k: v for k, v in facts.items() if k != "normalisation"} | older
+        save_file(dict(weights.state), tmp_path / "old.safetensors", {"deepfinder": json.dumps(other)})
+        assert load_weights(tmp_path / "old.safetensors").sha256 == weights.sha256
+    facts["normalisation"]["percentiles"] = [5, 95]
+    save_file(dict(weights.state), tmp_path / "odd.safetensors", {"deepfinder": json.dumps(facts)})
+    with pytest.raises(WeightsError, match=r"odd.safetensors: expected a robust normalisation with percentiles"):
+        load_weights(tmp_path / "odd.safetensors")
+
+
+def test_the_shipped_weights_are_those_they_always_were():
+    demo = load_weights("demo")
+    assert demo.normalisation == Normalisation("mean-std")
+    assert demo.sha256.startswith("0734da06a8e67479")
 
 
 def test_hash_follows_the_parameters(weights):

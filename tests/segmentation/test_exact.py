@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from deepfinder_dask.blocks import BlockGrid, Box
 from deepfinder_dask.execution import Progress
 from deepfinder_dask.networks import bf16_supported, machine_kind, padded_shape, prepare
-from deepfinder_dask.segmentation import normalise, segment
+from deepfinder_dask.segmentation import segment
 from deepfinder_dask.segmentation.block import PLAIN, TURNED, Classifier, mirrored
 from deepfinder_dask.segmentation.winning import as_scores, pseudo_probabilities, winner, winner_of_probabilities
 from deepfinder_dask.segmentation.workers import WorkerKind
+from deepfinder_dask.tomograms import Scaling
 from deepfinder_dask.tomograms.statistics import statistics_of
 
 MEAN, STD = 4.75, 3.125
@@ -44,7 +45,7 @@ def whole_pass(weights, values, precision="fp32"):
 
 
 def classifier(tomogram, weights, precision="fp32", **options):
-    return Classifier(tomogram.volume, weights, kind(precision), MEAN, STD, **options)
+    return Classifier(tomogram.volume, weights, kind(precision), Scaling(MEAN, STD), **options)
 
 
 @pytest.fixture(params=[1, 2])
@@ -121,7 +122,7 @@ def test_mirrored_boxes_hold_the_mirrored_voxels(shape, ends, axes):
 
 def test_normalised_volume_has_mean_zero_and_deviation_one():
     values = np.random.default_rng(0).normal(200, 31, (20, 20, 20))
-    normal = normalise(values, values.mean(), values.std())
+    normal = Scaling(values.mean(), values.std()).apply(values)
     assert normal.dtype == np.float32
     assert abs(normal.mean()) < 1e-5
     assert abs(normal.std() - 1) < 1e-5
@@ -184,7 +185,7 @@ def test_no_block_size_storage_layout_or_executor_changes_a_byte(
 
 def whole_segmentation(weights, tomogram):
     statistics = statistics_of(tomogram.volume)
-    task = Classifier(tomogram.volume, weights, kind(), statistics.mean, statistics.std)
+    task = Classifier(tomogram.volume, weights, kind(), Scaling(statistics.mean, statistics.std))
     return task(Box.whole(tomogram.shape))
 
 

@@ -17,7 +17,7 @@ from deepfinder_dask.particles import ParticleClass, Particles, TomogramFacts
 from deepfinder_dask.segmentation import SegmentSettings
 from deepfinder_dask.tomograms import Imaging, Tomogram, create_image, finish_image
 from deepfinder_dask.tomograms.statistics import statistics_of
-from deepfinder_dask.training import train
+from deepfinder_dask.training import describe_init, train
 from deepfinder_dask.training.counting import WholeTomogram, check_tolerance, count_particles
 
 SHAPE = (16, 24, 32)
@@ -158,6 +158,8 @@ def test_particles_decide_which_weights_are_best(run_folder):
 def test_what_was_taken_over_is_told(run_folder, folder):
     weights = load_weights(run_folder / "last.safetensors")
     told = weights.provenance["init"]
+    assert told["normalisations"] == ["mean-std", "robust"]
+    assert "trained with normalisation mean-std, now it is robust" in describe_init(run_folder / "last.safetensors")
     assert (told["kept"], told["new"], told["dropped"]) == (["cube"], ["rod"], ["ghost"])
     assert told["sha256"] == load_weights(folder / "start.safetensors").sha256
     head = weights.state["convs.classify.weight"]

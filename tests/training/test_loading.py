@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from deepfinder_dask.errors import FormatError
+from deepfinder_dask.tomograms import Scaling
 from deepfinder_dask.training.loading import AHEAD, Batch, open_loader
 from deepfinder_dask.training.patches import Annotated, ArraySource, PatchSampler
 
@@ -21,8 +22,7 @@ def sampler(known=None, truth=None):
         shape,
         ArraySource(rng.normal(size=shape).astype(np.float32)),
         ArraySource(labels),
-        0.5,
-        2.0,
+        Scaling(0.5, 2.0),
         rng.uniform(4, 16, size=(5, 3)),
         np.array([1, 1, 2, 2, 2]),
         known,

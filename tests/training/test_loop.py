@@ -6,6 +6,7 @@ import torch
 
 from deepfinder_dask.errors import PartialFailure
 from deepfinder_dask.networks.unet import UNet
+from deepfinder_dask.tomograms import Scaling
 from deepfinder_dask.training.judging import f1_of_voxels, find_hard_negatives
 from deepfinder_dask.training.loading import AHEAD, Batch
 from deepfinder_dask.training.loop import run
@@ -26,8 +27,7 @@ def sampler():
         ball.shape,
         ArraySource(values),
         ArraySource(ball.astype(np.uint8)),
-        float(values.mean()),
-        float(values.std()),
+        Scaling(float(values.mean()), float(values.std())),
         np.full((1, 3), 7.5),
         np.ones(1, dtype=np.int64),
     )

@@ -8,6 +8,7 @@ import pytest
 from deepfinder_dask.blocks import Box
 from deepfinder_dask.errors import GeometryError
 from deepfinder_dask.segmentation.block import TURNED
+from deepfinder_dask.tomograms import Scaling
 from deepfinder_dask.training.patches import NEGATIVE, Annotated, ArraySource, Patch, PatchSampler
 
 SHAPE = (24, 40, 32)
@@ -23,8 +24,7 @@ def tomogram(seed=0, labels=(1, 1, 1, 1, 1, 2)):
         SHAPE,
         ArraySource(values),
         ArraySource(truth),
-        5.0,
-        3.0,
+        Scaling(5.0, 3.0),
         positions,
         np.array(labels, dtype=np.int64),
     )
@@ -53,15 +53,20 @@ def test_patches_lie_inside_and_are_turned_half_the_time(sampler):
 def test_every_class_and_the_background_are_seen_equally_often():
     """Class 2 has one position in the middle of its own tomogram, class 1 a thousand in another."""
     rare = Annotated(
-        "rare", SHAPE, ArraySource(np.zeros(1)), ArraySource(np.zeros(1)), 0, 1, np.full((1, 3), 12.0), np.array([2])
+        "rare",
+        SHAPE,
+        ArraySource(np.zeros(1)),
+        ArraySource(np.zeros(1)),
+        Scaling(0, 1),
+        np.full((1, 3), 12.0),
+        np.array([2]),
     )
     common = Annotated(
         "common",
         SHAPE,
         ArraySource(np.zeros(1)),
         ArraySource(np.zeros(1)),
-        0,
-        1,
+        Scaling(0, 1),
         np.full((1000, 3), 12.0),
         np.ones(1000, int),
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 
 from deepfinder_dask.blocks import Box
 from deepfinder_dask.cli import main
@@ -17,12 +18,20 @@ from deepfinder_dask.particles import ParticleClass, Particles, TomogramFacts, w
 from deepfinder_dask.simulation import SimulationConfig, Species, TiltImaging, TomogramConfig, simulate
 from deepfinder_dask.simulation import read_config as read_simulation
 from deepfinder_dask.targets import target
-from deepfinder_dask.tomograms import Volume, create_image, finish_image, write_attributes
+from deepfinder_dask.tomograms import (
+    Normalisation,
+    Volume,
+    create_image,
+    finish_image,
+    statistics_of,
+    write_attributes,
+)
 from deepfinder_dask.training import TrainSettings, read_config, train
 from deepfinder_dask.training.config import config_of
 from deepfinder_dask.training.data import open_data
 from deepfinder_dask.training.patches import NEGATIVE, Patch, PatchSampler
 from deepfinder_dask.training.state import State
+from deepfinder_dask.training.verb import _identity
 
 EXAMPLE = {"tomogram": "a.zarr", "target": "a_labels.zarr", "particles": "a_particles.parquet"}
 TABLES = {
@@ -74,6 +83,7 @@ def test_a_run_leaves_weights_that_say_where_they_come_from(finished):
     assert [(c.name, c.min_size) for c in weights.classes] == [("ring", 20), ("rod", None)]
     assert weights.voxel_size == 20.0
     assert weights.imaging.contrast == "dark"
+    assert weights.normalisation == Normalisation("robust")
     told = weights.provenance
     assert told["training"]["steps"] == 4
     assert [t["source"]["seed"] for t in told["data"]["train"]] == [1]
@@ -278,13 +288,63 @@ def test_a_held_out_simulation_must_not_be_among_the_data(tmp_path, same):
         open_data(config_of(TABLES), tmp_path)
 
 
+def test_one_normalisation_serves_patches_masks_and_whole_tomograms(data, tmp_path):
+    """Of a tomogram with a bright half, a mask decides the robust mean, and which particles are sought."""
+    shutil.copytree(data, tmp_path / "data")
+    grey = Volume(tmp_path / "data" / "b.zarr", "0")
+    values = grey.read()
+    values[:, :, 16:] = values[:, :, 16:] * 5 + 400
+    grey.write(Box.whole(grey.space), values)
+    write_attributes(tmp_path / "data" / "b.zarr", {"statistics": statistics_of(grey).to_dict()})
+    inside = np.zeros(grey.space, np.uint8)
+    inside[:, :, :16] = 1
+    zarr.create_array(tmp_path / "data" / "mask.zarr", data=inside)
+    masked = {**TABLES["validation"][0], "mask": "mask.zarr"}
+
+    def opened(**changes):
+        return open_data(config_of({**TABLES, **changes}), tmp_path / "data")
+
+    robust, plain = opened(validation=[masked]), opened(validation=[masked], normalisation="mean-std")
+    half = values[:, :, :16].astype(float)
+    assert robust.validation[0].scaling.mean == pytest.approx(half.mean(), abs=0.1 * half.std())
+    assert robust.validation[0].scaling.std == pytest.approx(half.std(), rel=0.1)
+    assert (plain.validation[0].scaling.mean, plain.validation[0].scaling.std) == pytest.approx(
+        (values.mean(dtype=float), values.std(dtype=float))
+    )
+    assert robust.train[0].scaling.limit < float("inf") == plain.train[0].scaling.limit
+    whole = opened().whole[0]
+    assert (whole.mask, robust.whole[0].mask) == (None, str(tmp_path / "data" / "mask.zarr"))
+    left = whole.truth.positions()[:, 2] / 20 < 15.5
+    assert 0 < left.sum() < len(left)
+    assert np.array_equal(robust.whole[0].truth.positions(), whole.truth.positions()[left])
+
+
+def test_a_run_from_before_normalisations_had_names_goes_on(data, monkeypatch):
+    """What identifies a plain run says nothing of it."""
+    plain, robust = (config_of({**TABLES, "normalisation": name}) for name in ("mean-std", "robust"))
+    assert _identity(plain, open_data(plain, data), None) != _identity(robust, open_data(robust, data), None)
+    seen = []
+
+    def noting(facts, **options):
+        seen.append(facts)
+        return dumps(facts, **options)
+
+    dumps = json.dumps
+    monkeypatch.setattr(json, "dumps", noting)
+    for one in (plain, robust):
+        _identity(one, open_data(one, data), None)
+    configs = [facts[0] for facts in seen if isinstance(facts[0], dict)]
+    assert ["normalisation" in one for one in configs] == [False, True]
+    assert not any("mask" in example for one in configs for example in one["train"])
+
+
 def test_grey_values_are_read_as_they_are_needed(data, monkeypatch):
     def refuse(*_):
         raise AssertionError("opening must read no voxels")
 
     monkeypatch.setattr(Volume, "read", refuse)
     opened = open_data(config_of(TABLES), data)
-    assert opened.train[0].std > 0
+    assert opened.train[0].scaling.std > 0
 
 
 @pytest.mark.parametrize(
