@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepfinder_dask.campaigns import Located, locate
+    from deepfinder_dask.campaigns import Located, locate, reproduce, write_report
     from deepfinder_dask.clustering import cluster, distance
     from deepfinder_dask.errors import DeepFinderError, InputError, PartialFailure
     from deepfinder_dask.evaluation import Consensus, Evaluation, Tuning, consensus, evaluate, tune
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = {
-    "campaigns": "Located locate",
+    "campaigns": "Located locate reproduce write_report",
     "clustering": "cluster distance",
     "errors": "DeepFinderError InputError PartialFailure",
     "evaluation": "Consensus Evaluation Tuning consensus evaluate tune",
@@ -87,6 +87,7 @@ __all__ = [
     "projection",
     "read_classes",
     "read_particles",
+    "reproduce",
     "save_weights",
     "segment",
     "simulate",
@@ -95,6 +96,7 @@ __all__ = [
     "tune",
     "watch",
     "write_pictures",
+    "write_report",
 ]
 
 

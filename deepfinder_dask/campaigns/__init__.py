@@ -1,7 +1,8 @@
 """Campaigns: the main job, ``locate``, for one tomogram.
 
 In: a tomogram file and weights. Out: a folder with the converted tomogram, its segmentation, the particles, exports for
-other programs, pictures and a summary that says where they come from; the same particles made again from it.
+other programs, pictures and a summary that says where they come from; the same particles made again from it; and
+for many tomograms a page that shows what was found.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from deepfinder_dask.campaigns.reporting.settings import ReportSettings
 from deepfinder_dask.campaigns.settings import LocateSettings
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
         read_provenance,
         write_provenance,
     )
+    from deepfinder_dask.campaigns.reporting import write_report
     from deepfinder_dask.campaigns.reproduction import Reproduced, reproduce
     from deepfinder_dask.campaigns.verb import Located, locate
 
@@ -25,11 +28,13 @@ _HOMES = {
     **dict.fromkeys(("Located", "locate"), "verb"),
     **dict.fromkeys(("campaign_facts", "locating_facts", "read_provenance", "write_provenance"), "provenance"),
     **dict.fromkeys(("Reproduced", "reproduce"), "reproduction"),
+    "write_report": "reporting",
 }
 
 __all__ = [
     "LocateSettings",
     "Located",
+    "ReportSettings",
     "Reproduced",
     "campaign_facts",
     "locate",
@@ -37,6 +42,7 @@ __all__ = [
     "read_provenance",
     "reproduce",
     "write_provenance",
+    "write_report",
 ]
 
 

@@ -68,7 +68,9 @@ STAGES = {
         ),
     },
     "Look": {},
-    "Campaigns": {},
+    "Campaigns": {
+        "report": ("report:report", "Write the page that shows what a campaign found."),
+    },
     OTHER: {
         "completion": ("completion:completion", "Complete verbs and options in the shell."),
     },
