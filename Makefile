@@ -8,14 +8,15 @@ PYTHON ?= python3
 PEERS_PYTHON ?= python3.11
 ARGS ?=
 JOBS ?= 2
+SHELL := /bin/bash
 BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format bench peers weights clean
+.PHONY: help setup demo test test-slow test-browser lint format docs bench peers weights clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv/ with the package and its tools
 
@@ -39,6 +40,9 @@ test: $(STAMP) ## run the tests (a few minutes)
 test-slow: $(STAMP) ## run the tests that take minutes each
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
+test-browser: $(STAMP) ## run the tests that need Chromium and its driver; without them they are skipped
+	$(BIN)/python -m pytest -q -m browser $(ARGS)
+
 lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,8 +52,12 @@ format: $(STAMP) ## put all files into the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## measure, and say on what machine
-	@for script in benchmarks/*.py; do echo "$(BIN)/python $$script"; $(BIN)/python $$script || exit 1; done
+docs: $(STAMP) ## build the documentation into site/; open site/index.html
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+bench: $(STAMP) ## measure, and say on what machine; what is printed goes to benchmarks/figures/ and the documentation
+	@mkdir -p benchmarks/figures; set -o pipefail; for script in benchmarks/*.py; do echo "$(BIN)/python $$script"; \
+	  $(BIN)/python $$script | tee benchmarks/figures/$$(basename $$script .py).txt || exit 1; done
 
 peers: .venv-peers/.installed ## make .venv-peers/ with the original DeepFinder, for the benchmarks (Python 3.11)
 
@@ -66,5 +74,5 @@ weights: $(STAMP) ## train the demo's weights anew (an hour or more)
 	cp weights-run/demo/best.safetensors deepfinder_dask/networks/pretrained/demo.safetensors
 
 clean: ## remove caches and the demo's output; .venv/ stays
-	rm -rf demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find deepfinder_dask tests -name __pycache__ -type d -prune -exec rm -rf {} +
