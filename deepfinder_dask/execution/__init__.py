@@ -9,7 +9,7 @@ compute thread of a process. A :class:`Ledger` keeps what is finished, so that a
 """
 
 from deepfinder_dask.execution.cluster import DaskExecutor
-from deepfinder_dask.execution.computing import check_interrupt, compute, computing_cores
+from deepfinder_dask.execution.computing import Scope, check_interrupt, compute, computing_cores
 from deepfinder_dask.execution.in_process import SerialExecutor
 from deepfinder_dask.execution.ledger import Ledger
 from deepfinder_dask.execution.locking import hold
@@ -17,14 +17,18 @@ from deepfinder_dask.execution.opening import open_executor
 from deepfinder_dask.execution.options import options_to_settings
 from deepfinder_dask.execution.progress import Progress, note_voxels, silence
 from deepfinder_dask.execution.protocol import Executor, Failure
+from deepfinder_dask.execution.sharing import Pool, SharedExecutor
 
 __all__ = [
     "DaskExecutor",
     "Executor",
     "Failure",
     "Ledger",
+    "Pool",
     "Progress",
+    "Scope",
     "SerialExecutor",
+    "SharedExecutor",
     "check_interrupt",
     "compute",
     "computing_cores",

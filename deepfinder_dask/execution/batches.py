@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deepfinder_dask.execution.computing import Scope, check_interrupt
+from deepfinder_dask.execution.idleness import BusyClock
 from deepfinder_dask.execution.protocol import Attempt, ends_the_run, reason_of
 
 REMEMBERED = 64
@@ -17,6 +20,9 @@ REMEMBERED = 64
 
 _limits: dict[str, threading.BoundedSemaphore] = {}
 _lock = threading.Lock()
+_busy = BusyClock()
+WORKER = f"{socket.gethostname()}-{os.getpid()}"
+"""Name of this process."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,10 @@ class Done:
     """Index of an item that raised an exception, and what in one line."""
     seconds: float = 0.0
     """Time that the batch took."""
+    worker: str = ""
+    """Name of the process that took it."""
+    busy: float = 0.0
+    """Seconds in which that process had a batch under way, since it began."""
 
 
 class Parcel:
@@ -79,7 +89,7 @@ def run_batch(parcel: Parcel, work: Work) -> Done:
     done = Done()
     started = time.perf_counter()
     scope = Scope(_no_longer_wanted())
-    with Attempt() as whole, scope.entered(), _limited(work):
+    with Attempt() as whole, scope.entered(), _limited(work), _busy.running():
         for index, item in zip(parcel.indices, parcel.items, strict=True):
             check_interrupt()
             with Attempt() as attempt:
@@ -93,6 +103,7 @@ def run_batch(parcel: Parcel, work: Work) -> Done:
     if whole.error is not None and not isinstance(whole.error, KeyboardInterrupt):
         raise whole.error
     done.seconds = time.perf_counter() - started
+    done.worker, done.busy = WORKER, _busy.seconds()
     return done
 
 

@@ -33,7 +33,7 @@ _ending = threading.Event()
 
 
 class Scope:
-    """Work that can be stopped as a whole.
+    """Work that can be stopped as a whole; what is begun inside other work is stopped with it.
 
     Parameters
     ----------
@@ -44,6 +44,7 @@ class Scope:
     def __init__(self, asked: Callable[[], bool] | None = None) -> None:
         self._asked = asked
         self._stopped = False
+        self._outer: Scope | None = getattr(_here, "scope", None)
 
     def stop(self) -> None:
         """End the steps under way at their next check, and begin no other."""
@@ -52,7 +53,9 @@ class Scope:
     @property
     def stopped(self) -> bool:
         """Whether the work is to end."""
-        return self._stopped or _ending.is_set() or (self._asked is not None and self._asked())
+        if self._stopped or _ending.is_set() or (self._asked is not None and self._asked()):
+            return True
+        return self._outer is not None and self._outer.stopped
 
     @contextmanager
     def entered(self) -> Iterator[None]:

@@ -103,7 +103,7 @@ def test_jobs_that_are_killed_come_again(slurm, table, tmp_path, monkeypatch):
 
 def test_their_number_follows_the_work(slurm, table, tmp_path, monkeypatch):
     monkeypatch.setattr(keeping, "LOOK_EVERY", 0.5)
-    monkeypatch.setattr("deepfinder_dask.execution.cluster.WORTH", 2.0)
+    monkeypatch.setattr("deepfinder_dask.execution.window.WORTH", 2.0)
     folder = tmp_path / "runs"
     folder.mkdir()
     few = {**{key: value for key, value in table.items() if key != "jobs"}, "minimum": 0, "maximum": 3}

@@ -11,8 +11,9 @@ from dask.utils import key_split
 
 from deepfinder_dask.errors import SettingsError
 from deepfinder_dask.execution import DaskExecutor, open_executor
-from deepfinder_dask.execution.cluster import _Run, group_name
+from deepfinder_dask.execution.dispatch import group_name
 from deepfinder_dask.execution.local import VISIBLE, choose_devices, device_environment, visible_devices
+from deepfinder_dask.execution.window import Run
 from deepfinder_dask.execution.workforce import SLOT, Workforce
 
 
@@ -69,7 +70,7 @@ def test_lanes(workers, in_flight, resource, lanes, needs):
 def test_the_window_follows_workers_that_come_and_go(monkeypatch):
     monkeypatch.setattr("deepfinder_dask.execution.workforce.LOOK_EVERY", 0.0)
     client = FakeClient(a=worker(1))
-    run = _Run(client, 8, str, range(100), "work", None, None)
+    run = Run(client, 8, str, range(100), "work", None, None)
     assert run._window() == 2  # one under way, one ahead
     client.facts["b"] = worker(3)
     assert run.workforce.look()
@@ -97,7 +98,7 @@ def test_a_worker_is_the_same_when_its_nanny_starts_it_again(monkeypatch):
 
 def test_batches_grow_for_quick_items_and_spread_over_all_workers():
     client = FakeClient(a=worker(1), b=worker(1))
-    run = _Run(client, 8, str, range(1000), "work", None, None)
+    run = Run(client, 8, str, range(1000), "work", None, None)
     assert run._take() == [0]
     run.size = 16
     assert len(run._take()) == 16
