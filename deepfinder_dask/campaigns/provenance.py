@@ -165,6 +165,7 @@ def locating_facts(
     particles: str | Path | None = None,
     seconds: Mapping[str, float] | None = None,
     notes: Sequence[str] = (),
+    known_input: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything that a tomogram's particles follow from.
 
@@ -190,6 +191,8 @@ def locating_facts(
         Wall time of each step, in seconds.
     notes : sequence of str
         What steps had to assume, one sentence each.
+    known_input : mapping, optional
+        What identifies the input, where somebody has read it already.
 
     Returns
     -------
@@ -213,7 +216,7 @@ def locating_facts(
             "imaging": tomogram.imaging.to_dict(),
             "statistics": tomogram.statistics.to_dict() if tomogram.statistics else None,
         },
-        "input": input_facts(source),
+        "input": input_facts(source) if known_input is None else dict(known_input),
         "mask": None if settings.mask is None else input_facts(settings.mask),
         "weights": weights_facts(weights, weights_file),
         "settings": asdict(settings),

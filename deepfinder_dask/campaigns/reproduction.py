@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepfinder_dask.campaigns.locating.verb import Located, locate
 from deepfinder_dask.campaigns.provenance import (
     PARTICLES,
     hash_file,
@@ -15,7 +16,6 @@ from deepfinder_dask.campaigns.provenance import (
     versions,
 )
 from deepfinder_dask.campaigns.settings import LocateSettings
-from deepfinder_dask.campaigns.verb import Located, locate
 from deepfinder_dask.errors import InputError, WeightsError
 from deepfinder_dask.execution import options_to_settings
 from deepfinder_dask.networks import load_weights, machine_kind

@@ -1,4 +1,4 @@
-"""Settings of ``locate``: those of its steps, stated once in each of them."""
+"""Settings of ``locate``: those of its steps, stated once in each of them. And those of ``run``."""
 
 from __future__ import annotations
 
@@ -53,3 +53,26 @@ class LocateSettings(ClusterSettings, SegmentSettings, ConvertSettings):
         """The settings of one step, with single ones replaced."""
         values = {field.name: getattr(self, field.name) for field in fields(kind)}
         return kind(**{**values, **changes})
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a campaign is run; what it does stands in its file."""
+
+    only: tuple[str, ...] = ()
+    """Do only these tomograms: names, or patterns such as 'TS_0*'; or names of stages: everything up to the last of
+    them."""
+    retry_failed: bool = False
+    """Try again what failed or was quarantined."""
+    overwrite: bool = False
+    """Do again what follows from settings, weights or files that have changed."""
+    workers: int | None = None
+    """Local worker processes, in place of what the file says."""
+    scheduler: str | None = None
+    """Address of a running Dask scheduler, in place of what the file says."""
+
+    def __post_init__(self) -> None:
+        only: Any = self.only
+        object.__setattr__(self, "only", (only,) if isinstance(only, str) else tuple(only))
+        if self.workers is not None and self.scheduler is not None:
+            raise SettingsError("give either a number of workers or the address of a scheduler, not both")

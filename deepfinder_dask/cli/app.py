@@ -69,6 +69,8 @@ STAGES = {
     },
     "Look": {},
     "Campaigns": {
+        "run": ("run:run", "Find the particles in all tomograms of a campaign, on any cluster."),
+        "status": ("run:status", "Say how far a campaign is."),
         "report": ("report:report", "Write the page that shows what a campaign found."),
     },
     OTHER: {

@@ -29,6 +29,11 @@ def silence(quiet: bool = True) -> None:
     _switched_off = quiet
 
 
+def is_silent() -> bool:
+    """Whether bars are switched off."""
+    return _switched_off
+
+
 def note_voxels(count: int) -> None:
     """Tell the innermost bar of this process, if there is one, that voxels of a unit under way are done.
 

@@ -43,6 +43,8 @@ class Pool:
         self.limits = dict(limits or {})
         self.learnt: dict[str, tuple[float | None, int]] = {}
         """Seconds of an item and items of a task, by name of function: what one run learnt, the next begins with."""
+        self.answers: dict[tuple[str, frozenset[str]], dict[str, Any]] = {}
+        """What workers were asked, by function and addresses."""
         self.idleness = Idleness()
         """How busy the workers are."""
         self._lock = threading.Lock()
@@ -198,8 +200,16 @@ class SharedExecutor:
         return self.executor.workers
 
     def ask(self, function: Callable[[], R]) -> dict[str, R]:
-        """Call a light function once in every worker process (see :class:`Executor`)."""
-        return self.executor.ask(function)
+        """Call a light function once in every worker process (see :class:`Executor`).
+
+        A plain function is asked once: workers that are still the same have no other answer.
+        """
+        if not hasattr(function, "__qualname__"):
+            return self.executor.ask(function)
+        key = name_of(function), frozenset(self.executor.client.nthreads())
+        if key not in self.pool.answers:
+            self.pool.answers[key] = self.executor.ask(function)
+        return dict(self.pool.answers[key])
 
     def run(
         self,

@@ -101,7 +101,7 @@ def forecast(
     weights = weights if isinstance(weights, Weights) else load_weights(weights)
     with open_workers(settings) as executor:
         job = settle(tomogram, weights, settings, executor)
-        answers = executor.ask(partial(_speed, weights, job.workers.kind))
+        answers = executor.ask(partial(speed_of, weights, job.workers.kind))
         rates = [speed for speed in answers.values() if speed is not None]
         workers = executor.workers if job.workers.among is None else len(job.workers.among)
     grid, classes = job.plan.grid, len(weights.classes) + 1
@@ -126,8 +126,8 @@ def forecast(
     )
 
 
-def _speed(weights: Weights, kind: WorkerKind) -> float | None:
-    """Multiply-adds a second of this process; None where it is of another kind."""
+def speed_of(weights: Weights, kind: WorkerKind) -> float | None:
+    """Multiply-adds a second of this process, from a small block; None where it is of another kind."""
     try:
         kind.check_here()
     except SettingsError:

@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 import zarr
 
-from deepfinder_dask.campaigns import locate, verb
+from deepfinder_dask.campaigns import locate
+from deepfinder_dask.campaigns.locating import steps, verb
 from deepfinder_dask.errors import FormatError, InputError, OutputExistsError, SettingsError
 from deepfinder_dask.evaluation import evaluate
 from deepfinder_dask.execution import hold
@@ -216,7 +217,7 @@ def test_finished_steps_are_kept_only_for_the_same_work(golden, tmp_path):
         (out / ".locate.json").write_text(json.dumps(state))
 
     from deepfinder_dask.campaigns import LocateSettings
-    from deepfinder_dask.campaigns.verb import _origin
+    from deepfinder_dask.campaigns.locating.verb import _origin
 
     source = str(tmp_path / "t.mrc")
     origin = _origin(source, source, weights, LocateSettings())
@@ -286,7 +287,7 @@ def test_steps_of_other_work_are_never_kept(golden, results, tmp_path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(verb, "convert", interrupted)
+        patch.setattr(steps, "convert", interrupted)
         with pytest.raises(KeyboardInterrupt):
             locate(tmp_path / "t.mrc", blind(weights), out, overwrite=finished)
     assert len(locate(tmp_path / "t.mrc", blind(weights), out).particles) == 0

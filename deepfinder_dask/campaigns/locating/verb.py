@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,19 +11,25 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from deepfinder_dask.campaigns.locating.steps import (
+    EXPORTS,
+    PARTICLES,
+    SEGMENTATION,
+    TOMOGRAM,
+    Steps,
+    finished,
+    noted,
+)
 from deepfinder_dask.campaigns.provenance import hash_metadata, lasting_name, locating_facts
 from deepfinder_dask.campaigns.settings import LocateSettings
-from deepfinder_dask.clustering import ClusterSettings, ClusterWarning, cluster
-from deepfinder_dask.clustering.request import check_request
 from deepfinder_dask.errors import DeepFinderError, InputError, OutputExistsError, SettingsError
 from deepfinder_dask.execution import hold, options_to_settings
 from deepfinder_dask.networks import Weights, load_weights
-from deepfinder_dask.particles import ExportSettings, Particles, ParticlesWarning, export, read_classes
+from deepfinder_dask.particles import ExportSettings, Particles, read_classes
 from deepfinder_dask.particles.files import atomic_write
-from deepfinder_dask.segmentation import Segmentation, SegmentSettings, segment
-from deepfinder_dask.segmentation.matching import check_match
+from deepfinder_dask.segmentation import Segmentation, SegmentSettings
 from deepfinder_dask.segmentation.workers import open_workers
-from deepfinder_dask.tomograms import ConvertSettings, Tomogram, convert, is_finished, open_image
+from deepfinder_dask.tomograms import Tomogram
 from deepfinder_dask.tomograms.location import (
     base_name,
     exists,
@@ -35,13 +40,10 @@ from deepfinder_dask.tomograms.location import (
 )
 from deepfinder_dask.tomograms.sources import split_dataset
 from deepfinder_dask.tomograms.storage import discard
-from deepfinder_dask.viewing import write_pictures
 
-EXPORTS = ("particles.csv", "particles.xml", "particles.star", "copick")
-"""Exports beside the table, each in the format its name says."""
 SUMMARY = "summary.json"
 """Written last: a folder with it is finished."""
-STORES = ("segmentation.zarr", "tomogram.zarr")
+STORES = (SEGMENTATION, TOMOGRAM)
 """What finished steps leave, the later step first."""
 LOCK = ".locate.lock"
 """Held while a folder is worked in."""
@@ -148,39 +150,27 @@ def _locate_into(
     seconds: dict[str, float] = {}
     notes: list[str] = []
 
-    store = folder / "tomogram.zarr"
+    name = settings.tomogram or base_name(file)
+    steps = Steps(source, name, folder, settings)
     with _timed(seconds, "convert"):
-        if not (resumed and _finished(store)):
+        if not (resumed and finished(folder / TOMOGRAM)):
             try:
-                convert(source, store, settings.part(ConvertSettings, overwrite=True), progress=progress is not False)
+                steps.convert(progress=progress is not False)
             except DeepFinderError:
                 _close_empty(folder)
                 raise
-    converted = Tomogram.open(store)
+    converted = Tomogram.open(steps.converted)
 
-    store, table = folder / "segmentation.zarr", folder / "particles.parquet"
-    name = settings.tomogram or base_name(file)
-    segmenting = settings.part(SegmentSettings, overwrite=False)  # unfinished, it goes on
-    clustering = settings.part(ClusterSettings, overwrite=True, voxel_size=None, classes=None, tomogram=name)
-    if not (resumed and _finished(store)):
-        check_match(converted, weights, segmenting, name=source)
-    check_request(tuple(weights.classes), converted.shape, converted.voxel_size, clustering, source)
-    with open_workers(segmenting) as executor:
+    steps.check(weights)
+    with open_workers(settings.part(SegmentSettings)) as executor:
         with _timed(seconds, "segment"):
-            if resumed and _finished(store):
-                segmentation = Segmentation.open(str(store))
-            else:
-                segmentation = segment(
-                    converted, weights, store, segmenting, executor=executor, progress=progress, name=name
-                )
-        with _timed(seconds, "cluster"), _noted(notes):
-            particles = cluster(store, table, clustering, executor=executor, progress=progress is not False)
-    with _timed(seconds, "export"), _noted(notes):
-        for file in EXPORTS:
-            export(particles, folder / file, ExportSettings(overwrite=True))
+            segmentation = steps.segment(weights, executor, progress=progress)
+        with _timed(seconds, "cluster"), noted(notes):
+            particles = steps.cluster(executor, progress=progress is not False)
+    with _timed(seconds, "export"), noted(notes):
+        steps.export(particles)
     with _timed(seconds, "pictures"):
-        labels = open_image(f"{store}/labels")
-        pictures = write_pictures(converted, labels, particles, folder, classes=weights.classes)
+        pictures = steps.draw(particles, weights.classes)
 
     with _timed(seconds, "hash"):
         facts = locating_facts(
@@ -191,13 +181,13 @@ def _locate_into(
             weights,
             settings,
             weights_file=weights_file,
-            particles=table,
+            particles=steps.table,
             notes=notes,
         )
     files = {
-        "tomogram": "tomogram.zarr",
-        "segmentation": "segmentation.zarr",
-        "particles": table.name,
+        "tomogram": TOMOGRAM,
+        "segmentation": SEGMENTATION,
+        "particles": steps.table.name,
         "exports": list(EXPORTS),
         "pictures": [p.name for p in pictures],
     }
@@ -246,7 +236,7 @@ def _clear(folder: Path) -> None:
     (folder / SUMMARY).unlink(missing_ok=True)
     for store in STORES:
         discard(folder / store)
-    for name in ("particles.parquet", *EXPORTS):
+    for name in (PARTICLES, *EXPORTS):
         if (folder / name).is_file():
             (folder / name).unlink()
     # Files of other classes would stay beside the new ones.
@@ -295,25 +285,6 @@ def _stamp(file: str) -> dict[str, Any]:
     root = Path(file, "zarr.json")
     status = (root if root.is_file() else Path(file)).stat()
     return {"file": str(Path(file).resolve()), "bytes": status.st_size, "modified": status.st_mtime_ns}
-
-
-@contextmanager
-def _noted(notes: list[str]) -> Iterator[None]:
-    """Take down what a step had to assume, for the summary, in place of warning of it; other warnings pass."""
-    ours = (ClusterWarning, ParticlesWarning)
-    with warnings.catch_warnings(record=True) as caught:
-        for category in ours:
-            warnings.simplefilter("always", category)
-        yield
-    for one in caught:
-        if issubclass(one.category, ours):
-            notes.append(str(one.message))
-        else:
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-
-
-def _finished(store: Path) -> bool:
-    return store.exists() and is_finished(store)
 
 
 @contextmanager

@@ -1,0 +1,174 @@
+"""What runs on a worker for a tomogram as a whole: everything serial, so that the driver has little to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from deepfinder_dask.campaigns.locating.steps import Steps, noted
+from deepfinder_dask.campaigns.provenance import locating_facts, write_provenance
+from deepfinder_dask.campaigns.running.inputs import identify
+from deepfinder_dask.campaigns.running.trouble import PassingError, is_passing
+from deepfinder_dask.errors import DeepFinderError, InputError
+from deepfinder_dask.evaluation import evaluate
+from deepfinder_dask.evaluation.settings import EvaluateSettings
+from deepfinder_dask.execution import SerialExecutor
+from deepfinder_dask.networks import Weights, load_weights
+from deepfinder_dask.particles import ExportSettings, Particles, read_classes, read_particles
+from deepfinder_dask.particles.files import atomic_write
+from deepfinder_dask.segmentation import Segmentation
+from deepfinder_dask.tomograms import Tomogram
+
+__all__ = ["Cluster", "Convert", "Evaluate", "Export", "Identify", "Tell", "weights_of"]
+
+EVALUATION = "evaluation.json"
+
+
+@contextmanager
+def reading_and_writing() -> Iterator[None]:
+    """Say of an error whether it may be over a little later: where it came from does not travel with it."""
+    try:
+        yield
+    except (OSError, DeepFinderError) as error:
+        if is_passing(error) and not isinstance(error, PassingError):
+            raise PassingError(" ".join(str(error).split())) from error
+        raise
+
+
+@lru_cache(maxsize=2)
+def weights_of(path: str, classes: str | None) -> Weights:
+    """Weights, with the classes that overrule theirs; read once in a process."""
+    weights = load_weights(path)
+    return weights if classes is None else weights.with_classes(read_classes(classes))
+
+
+@dataclass(frozen=True)
+class Identify:
+    """Hashes an input."""
+
+    in_flight = 2
+
+    def __call__(self, source: str) -> dict[str, Any]:
+        """What identifies it."""
+        with reading_and_writing():
+            return identify(source)
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Converts a file, and hashes it."""
+
+    in_flight = 2
+
+    def __call__(self, steps: Steps) -> dict[str, Any]:
+        """What identifies the input."""
+        with reading_and_writing():
+            before = identify(steps.source)
+            steps.convert(progress=False)
+            return before
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Clusters a whole label map."""
+
+    def __call__(self, steps: Steps) -> list[str]:
+        """What had to be assumed."""
+        notes: list[str] = []
+        with reading_and_writing(), noted(notes):
+            steps.cluster(SerialExecutor(), progress=False)
+        return notes
+
+
+@dataclass(frozen=True)
+class Export:
+    """Writes the particles for other programs, and pictures."""
+
+    files: tuple[str, ...]
+    """Exports, by name."""
+    pictures: bool
+    """Whether to draw."""
+    settings: ExportSettings
+    """How particles are written."""
+
+    def __call__(self, steps: Steps) -> list[str]:
+        """What had to be assumed."""
+        notes: list[str] = []
+        with reading_and_writing(), noted(notes):
+            particles = Particles.read(steps.table)
+            steps.export(particles, self.files, self.settings)
+            if self.pictures:
+                steps.draw(particles, Segmentation.open(str(steps.segmented)).classes)
+        return notes
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Compares the particles with true ones."""
+
+    truth: str
+    """True particles."""
+    settings: EvaluateSettings
+    """How."""
+
+    def __call__(self, steps: Steps) -> list[str]:
+        """Notes of the comparison."""
+        with reading_and_writing():
+            found = Particles.read(steps.table)
+            facts = found.tomograms[steps.name]
+            truth = read_particles(
+                self.truth, voxel_size=self.settings.voxel_size or facts.voxel_size, shape=facts.shape
+            )
+            if len(truth.tomograms) > 1:  # of all tomograms
+                if steps.name not in truth.tomograms:
+                    raise InputError(f"{self.truth} has no tomogram {steps.name!r}: give it a truth in a manifest")
+                truth = truth.of_tomogram(steps.name)
+            named = {name: _filled(getattr(self.settings, name), steps.name) for name in ("mask", "truth_volume")}
+            result = evaluate(truth, found, replace(self.settings, **named))
+            with atomic_write(steps.folder / EVALUATION) as temporary:
+                temporary.write_text(json.dumps(result.to_dict(), ensure_ascii=False, indent=1) + "\n")
+            return list(result.notes)
+
+
+@dataclass(frozen=True)
+class Tell:
+    """Writes ``provenance.json`` of a tomogram."""
+
+    weights: str
+    """Where the weights are."""
+    seconds: dict[str, float]
+    """Wall time of each stage."""
+    notes: tuple[str, ...]
+    """What stages had to assume."""
+    input: dict[str, Any]
+    """What identifies the input."""
+
+    def __call__(self, steps: Steps) -> str:
+        """Path of the file."""
+        known = None
+        if Path(steps.source).is_file() and self.input.get("sha256"):
+            known = {"path": steps.source, "bytes": self.input["bytes"], "sha256": self.input["sha256"]}
+        with reading_and_writing():
+            facts = locating_facts(
+                steps.source,
+                steps.name,
+                Tomogram.open(steps.converted),
+                Segmentation.open(str(steps.segmented)),
+                weights_of(self.weights, steps.settings.classes),
+                steps.settings,
+                weights_file=self.weights,
+                particles=steps.table if steps.table.exists() else None,
+                seconds=self.seconds,
+                notes=self.notes,
+                known_input=known,
+            )
+            return str(write_provenance(steps.folder, facts))
+
+
+def _filled(text: str | None, name: str) -> str | None:
+    return None if text is None else text.replace("{tomogram}", name)
