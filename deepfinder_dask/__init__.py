@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepfinder_dask.campaigns import Located, locate, reproduce, write_report
+    from deepfinder_dask.campaigns import Campaign, Located, locate, reproduce, run, status, write_report
     from deepfinder_dask.clustering import cluster, distance
     from deepfinder_dask.errors import DeepFinderError, InputError, PartialFailure
     from deepfinder_dask.evaluation import Consensus, Evaluation, Tuning, consensus, evaluate, tune
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = {
-    "campaigns": "Located locate reproduce write_report",
+    "campaigns": "Campaign Located locate reproduce run status write_report",
     "clustering": "cluster distance",
     "errors": "DeepFinderError InputError PartialFailure",
     "evaluation": "Consensus Evaluation Tuning consensus evaluate tune",
@@ -55,6 +55,7 @@ _ROOMS = {
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = [
+    "Campaign",
     "Consensus",
     "DeepFinderError",
     "Evaluation",
@@ -88,9 +89,11 @@ __all__ = [
     "read_classes",
     "read_particles",
     "reproduce",
+    "run",
     "save_weights",
     "segment",
     "simulate",
+    "status",
     "target",
     "train",
     "tune",

@@ -6,7 +6,7 @@ import errno
 from typing import Literal
 
 from deepfinder_dask.errors import InputError, PartialFailure, StorageError
-from deepfinder_dask.execution.cluster import DEADLY
+from deepfinder_dask.execution.window import DEADLY
 
 Verdict = Literal["wait", "retry", "fail", "quarantine", "end"]
 """wait: for free disk; retry: some time later; fail: this input or step is wrong; quarantine: it kills workers; end:
