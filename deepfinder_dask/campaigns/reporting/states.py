@@ -101,7 +101,7 @@ def read_campaign(folder: str | Path) -> Campaign:
     folder = Path(folder)
     if not (folder / "tomograms").is_dir():
         raise InputError(f"{folder}: expected the folder of a campaign, with tomograms/ in it, found none")
-    found = [_state(one) for one in sorted((folder / "tomograms").iterdir()) if _is_tomogram(one)]
+    found = [read_state(one) for one in sorted((folder / "tomograms").iterdir()) if _is_tomogram(one)]
     return Campaign(
         folder=folder,
         facts=_object(folder / "campaign.json"),
@@ -125,7 +125,8 @@ def _is_tomogram(folder: Path) -> bool:
     return folder.is_dir() and not folder.name.startswith(".") and any(folder.iterdir())
 
 
-def _state(folder: Path) -> State:
+def read_state(folder: Path) -> State:
+    """How far the tomogram of a folder is; unknown where its file is torn."""
     facts = _object(folder / "state.json")
     stages = {str(name): one for name, one in _mapping(facts.get("stages")).items() if isinstance(one, dict)}
     state = str(facts.get("state")) if facts.get("state") in STATES else UNKNOWN

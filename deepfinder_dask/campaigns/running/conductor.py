@@ -42,6 +42,8 @@ MOST_THREADS = 64
 
 Finish = Callable[[Place, TomogramState, "Executor"], None]
 """What is done when all stages of a tomogram are."""
+Tidy = Callable[[Place, "Executor"], None]
+"""What is done when a tomogram is declared done."""
 
 
 @dataclass
@@ -61,6 +63,8 @@ class Conductor:
     """What may be taken at once, and how often it is tried."""
     finish: Finish | None = None
     """Done when all stages of a tomogram are."""
+    tidy: Tidy | None = None
+    """Done when a tomogram is declared done."""
     board: Board = field(default_factory=Board)
     """Where it stands, for whoever looks."""
     until: str | None = None
@@ -171,9 +175,11 @@ class Conductor:
                 state.write(place.folder)
                 return
         if self.finish is not None:
-            self._finish(rank, place, state, self.finish)
+            self.finish(place, state, self._executor(rank, "clustering"))
         state.state, state.stage, state.reason = "done", None, None
         state.write(place.folder)
+        if self.tidy is not None:
+            self.tidy(place, self._executor(rank, "clustering"))
 
     def _stage(self, rank: int, place: Place, stage: Stage, identity: str, state: TomogramState) -> bool:
         """One stage, tried again where that may help; whether it is done."""
@@ -223,14 +229,6 @@ class Conductor:
         state.reason = reason_of(error)
         state.write(place.folder)
         return False
-
-    def _finish(self, rank: int, place: Place, state: TomogramState, finish: Finish) -> None:
-        """The end of a tomogram; an error in it is one of its last stage."""
-        with Attempt() as attempt:
-            finish(place, state, self._executor(rank, "clustering"))
-        if attempt.error is not None:
-            error, attempt.error = attempt.error, None
-            raise error
 
     def _executor(self, rank: int, kind: str) -> Executor:
         if isinstance(self.executor, DaskExecutor):

@@ -224,19 +224,41 @@ def settings_for(config: CampaignConfig, entry: Entry) -> LocateSettings:
 def finish(
     config: CampaignConfig, weights: Mapping[str, Any], place: Place, state: TomogramState, executor: Executor
 ) -> None:
-    """What is done when all stages are: tell where the results come from, and drop what is not kept."""
+    """What is done when all stages are: tell where the results come from."""
     from deepfinder_dask.campaigns.running.tasks import Tell
-    from deepfinder_dask.tomograms.storage import discard
 
     if config.stages.segment:
         seconds = {name: stage.seconds for name, stage in state.stages.items()}
         notes = tuple(note for stage in state.stages.values() for note in stage.notes)
         task = Tell(weights["file"], seconds, notes, dict(state.input))
         KINDS["export"](config, weights).alone(place, executor, task, "provenance")
-    if not config.keep.tomogram and config.stages.convert:
-        discard(place.folder / "tomogram.zarr")
-    if not config.keep.segmentation:
-        discard(place.folder / "segmentation.zarr")
+
+
+def tidy(config: CampaignConfig, place: Place, executor: Executor | None = None) -> None:
+    """Drop what is not kept of a tomogram that is done; the report's picture of it is made before.
+
+    Parameters
+    ----------
+    config : CampaignConfig
+        What is kept.
+    place : Place
+        The tomogram.
+    executor : Executor, optional
+        Where the picture is made; by default here.
+    """
+    dropped = [("tomogram.zarr", config.keep.tomogram or not config.stages.convert)]
+    dropped.append(("segmentation.zarr", config.keep.segmentation))
+    stores = [place.folder / name for name, kept in dropped if not kept and (place.folder / name).exists()]
+    if not stores:
+        return
+    from deepfinder_dask.campaigns.running.tasks import Digest
+    from deepfinder_dask.execution import SerialExecutor
+    from deepfinder_dask.tomograms.storage import discard
+
+    for _ in (executor or SerialExecutor()).run(Digest(), [str(place.folder)], label=f"digest-{place.entry.name}"):
+        pass
+    for store in stores:
+        discard(store)
 
 
 def config_facts(config: CampaignConfig) -> dict[str, Any]:

@@ -24,9 +24,11 @@ from deepfinder_dask.particles.files import atomic_write
 from deepfinder_dask.segmentation import Segmentation
 from deepfinder_dask.tomograms import Tomogram
 
-__all__ = ["Cluster", "Convert", "Evaluate", "Export", "Identify", "Tell", "weights_of"]
+__all__ = ["Cluster", "Convert", "Digest", "Evaluate", "Export", "Identify", "Tell", "weights_of"]
 
 EVALUATION = "evaluation.json"
+PICTURE_BYTES = 16_000
+"""Bytes of a picture that is made before its volumes are dropped."""
 
 
 @contextmanager
@@ -168,6 +170,19 @@ class Tell:
                 known_input=known,
             )
             return str(write_provenance(steps.folder, facts))
+
+
+@dataclass(frozen=True)
+class Digest:
+    """Makes what the report shows of a tomogram, while its volumes are there."""
+
+    def __call__(self, folder: str) -> None:
+        """Make it, in the tomogram's folder."""
+        from deepfinder_dask.campaigns.reporting.digests import digest_of
+        from deepfinder_dask.campaigns.reporting.states import read_state
+
+        with reading_and_writing():
+            digest_of(read_state(Path(folder)), PICTURE_BYTES)
 
 
 def _filled(text: str | None, name: str) -> str | None:

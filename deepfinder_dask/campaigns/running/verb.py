@@ -14,7 +14,7 @@ from deepfinder_dask.campaigns.planning.config import CampaignConfig, read_campa
 from deepfinder_dask.campaigns.planning.entries import Entry, find_entries
 from deepfinder_dask.campaigns.running.conductor import Conductor
 from deepfinder_dask.campaigns.running.handle import Campaign
-from deepfinder_dask.campaigns.running.locating import config_facts, finish, stages_of
+from deepfinder_dask.campaigns.running.locating import config_facts, finish, stages_of, tidy
 from deepfinder_dask.campaigns.running.results import (
     PARTICLES,
     SUMMARY,
@@ -26,7 +26,7 @@ from deepfinder_dask.campaigns.running.results import (
     write_summary,
 )
 from deepfinder_dask.campaigns.running.showing import shown
-from deepfinder_dask.campaigns.running.stages import Stage
+from deepfinder_dask.campaigns.running.stages import Place, Stage
 from deepfinder_dask.campaigns.running.states import TomogramState, now
 from deepfinder_dask.campaigns.running.survey import CAMPAIGN, Survey, check_settings, read_record, survey
 from deepfinder_dask.campaigns.running.watching import Board
@@ -40,6 +40,7 @@ from deepfinder_dask.execution.protocol import Attempt
 if TYPE_CHECKING:
     from deepfinder_dask.execution import Executor
 
+PAGE = "report.html"
 LOCK = ".campaign.lock"
 """Held by the driver."""
 
@@ -238,6 +239,7 @@ def _conduct(prepared: Prepared, board: Board, progress: bool | None, handle: Ca
             executor,
             limits=config.limits,
             finish=lambda place, state, where: finish(config, prepared.weights, place, state, where),
+            tidy=lambda place, where: tidy(config, place, where),
             board=board,
             until=prepared.until,
             asked=None if handle is None else lambda: handle.stopping,
@@ -309,8 +311,22 @@ def _conclude(
     result = CampaignResult(
         config.name, home, summing.counts(), summing.failures(), particles, round(seconds, 3), now_done, idle
     )
+    finished = set(done)
+    for entry in prepared.entries:  # what a kill left between the end of a tomogram and this
+        if entry.name in finished:
+            tidy(config, Place(entry, home / "tomograms" / entry.name))
     write_summary(home, result, begun, now(), states)
+    if now_done or not (home / PAGE).exists() or earlier.get("counts") != dict(result.counts):
+        report(home)
     return result
+
+
+def report(home: Path) -> None:
+    """Write the page of a campaign."""
+    if (home / "tomograms").is_dir():
+        from deepfinder_dask.campaigns.reporting import write_report
+
+        write_report(home)
 
 
 def _read_summary(home: Path) -> dict[str, Any]:
