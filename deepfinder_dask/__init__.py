@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from deepfinder_dask.targets import Target, target
     from deepfinder_dask.tomograms import Imaging, Tomogram, convert, convert_many, info
     from deepfinder_dask.training import train, watch
-    from deepfinder_dask.viewing import distributions, orthoslices, projection, write_pictures
+    from deepfinder_dask.viewing import Annotator, annotate, distributions, orthoslices, projection, write_pictures
 
 __version__ = "0.1.0"
 
@@ -50,11 +50,12 @@ _ROOMS = {
     "targets": "Target target",
     "tomograms": "Imaging Tomogram convert convert_many info",
     "training": "train watch",
-    "viewing": "distributions orthoslices projection write_pictures",
+    "viewing": "Annotator annotate distributions orthoslices projection write_pictures",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = [
+    "Annotator",
     "Campaign",
     "Consensus",
     "DeepFinderError",
@@ -71,6 +72,7 @@ __all__ = [
     "TomogramFacts",
     "Tuning",
     "Weights",
+    "annotate",
     "cluster",
     "consensus",
     "convert",

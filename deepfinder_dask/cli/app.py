@@ -42,6 +42,7 @@ STAGES = {
     },
     "Stage I: train": {
         "simulate": ("simulate:simulate", "Simulate tomograms whose particles are known."),
+        "annotate": ("annotate:annotate", "Mark particles in the browser, or correct what was found."),
         "target": (
             "target:target",
             "Draw the label map that a network is trained on, from the positions of particles.",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepfinder_dask.viewing.agreement import agreement_diagram
+    from deepfinder_dask.viewing.annotating import AnnotateSettings, Annotator, annotate
     from deepfinder_dask.viewing.distances import distance_histogram
     from deepfinder_dask.viewing.evaluations import (
         EVALUATION_FILES,
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from deepfinder_dask.viewing.thresholds import threshold_curves
 
 _HOMES = {
+    "AnnotateSettings": "annotating",
+    "Annotator": "annotating",
+    "annotate": "annotating",
     "EVALUATION_FILES": "evaluations",
     "agreement_diagram": "agreement",
     "distance_histogram": "distances",
@@ -41,7 +45,10 @@ _HOMES = {
 
 __all__ = [
     "EVALUATION_FILES",
+    "AnnotateSettings",
+    "Annotator",
     "agreement_diagram",
+    "annotate",
     "distance_histogram",
     "distributions",
     "evaluation_figure",

@@ -20,10 +20,11 @@ from deepfinder_dask.viewing.annotating.settings import AnnotateSettings
 if TYPE_CHECKING:
     from deepfinder_dask.viewing.annotating.opening import open_session
     from deepfinder_dask.viewing.annotating.session import Session
+    from deepfinder_dask.viewing.annotating.verb import Annotator, annotate
 
-_HOMES = {"Session": "session", "open_session": "opening"}
+_HOMES = {"Annotator": "verb", "annotate": "verb", "Session": "session", "open_session": "opening"}
 
-__all__ = ["AnnotateSettings", "Session", "open_session"]
+__all__ = ["AnnotateSettings", "Annotator", "Session", "annotate", "open_session"]
 
 
 def __getattr__(name: str) -> Any:

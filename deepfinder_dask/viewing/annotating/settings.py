@@ -66,7 +66,7 @@ class AnnotateSettings:
     """Also write the rejected particles, to this .parquet: positions that training takes as negatives."""
     reviewed_only: bool = False
     """Leave particles out of the output that nobody has accepted, moved or added by hand."""
-    smooth: str = "1"
+    smooth: str | float = "1"
     """Thickness of the displayed slices, as a number of slices or in Å (60A): the mean over it hides noise."""
     name: str | None = None
     """Name of the tomogram in the table; by default that of the particles to start from, or of the store."""
