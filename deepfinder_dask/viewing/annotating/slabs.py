@@ -122,7 +122,8 @@ class SlabReader:
     def _codes(self, grey: NDArray[np.float32]) -> NDArray[np.uint16]:
         low, high = self.range
         scaled = (grey - np.float32(low)) * np.float32(CODES / (high - low))
-        return np.nan_to_num(np.clip(np.rint(scaled), 0, CODES), nan=0).astype(np.uint16)
+        codes: NDArray[np.uint16] = np.nan_to_num(np.clip(np.rint(scaled), 0, CODES), nan=0).astype(np.uint16)
+        return codes
 
     def _pieces(self, level: int, volume: Volume, box: Box) -> Iterator[tuple[NDArray[Any], tuple[slice, ...]]]:
         """What each chunk has of a box: the values, and their place in it."""
