@@ -215,6 +215,23 @@ class Evaluation:
     failures: Mapping[str, str] = field(default_factory=dict)
     """Files among many that could not be read, and why."""
 
+    def _repr_html_(self) -> str:
+        from deepfinder_dask.particles.cards import card, table
+
+        scores = {**self.classes, "all classes": self.overall, "whatever the class": self.localisation}
+        rows = [
+            (name, one.true, one.found, one.matched, *(_ratio(v) for v in (one.precision, one.recall, one.f1)))
+            for name, one in scores.items()
+        ]
+        heads = ("class", "true", "found", "matched", "precision", "recall", "F1")
+        facts = [
+            ("tolerance", self.tolerance),
+            ("tomograms", len(self.tomograms)),
+            *(("note", one) for one in self.notes),
+            *(("not read", f"{name}: {why}") for name, why in self.failures.items()),
+        ]
+        return card("Evaluation", facts, more=table(heads, rows))
+
     def mean_over_tomograms(self) -> dict[str, dict[str, float]]:
         """``precision, recall, f1`` of ``overall`` and ``localisation``, each the mean over the tomograms where it is
         defined, every tomogram counting the same; NaN where it is defined in none.
@@ -325,3 +342,8 @@ def _mean(values: list[float]) -> float:
     """Mean of those that are defined, whatever their order."""
     known = [value for value in values if not isnan(value)]
     return fsum(known) / len(known) if known else nan
+
+
+def _ratio(value: float) -> str:
+    """Three decimals, or a dash where it is not defined."""
+    return "–" if isnan(value) else f"{value:.3f}"

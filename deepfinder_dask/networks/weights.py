@@ -19,6 +19,7 @@ from torch import Tensor
 from deepfinder_dask.errors import SettingsError, WeightsError
 from deepfinder_dask.networks.unet import UNet
 from deepfinder_dask.particles import ParticleClass, check_classes
+from deepfinder_dask.particles.cards import card, classes_line
 from deepfinder_dask.particles.files import atomic_write, existing_file
 from deepfinder_dask.tomograms import Imaging, Normalisation
 
@@ -75,6 +76,22 @@ class Weights:
             digest.update(name.encode())
             digest.update(self.state[name].contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+    def _repr_html_(self) -> str:
+        scores = self.provenance.get("validation") or {}
+        facts = [
+            ("finds", classes_line(self.classes)),
+            ("voxel size", f"{self.voxel_size:g} Å"),
+            ("particles are", self.imaging.contrast),
+            ("tilt axis", self.imaging.tilt_axis),
+            ("normalisation", self.normalisation),
+            ("parameters", f"{sum(values.numel() for values in self.state.values()):,}"),
+            ("made by", self.provenance.get("program")),
+            ("steps", self.provenance.get("steps_taken")),
+            ("F1, validation", scores.get("particles_f1", scores.get("f1"))),
+            ("sha256", f"{self.sha256[:12]}…"),
+        ]
+        return card("Weights", facts)
 
     def build(self) -> UNet:
         """The network with these weights, ready for inference on the CPU."""

@@ -168,6 +168,19 @@ class Particles:
         per_class = {name: n for name, n in self.counts().items() if n}
         return f"Particles({len(self)} in {len(self.tomograms)} tomograms: {per_class})"
 
+    def _repr_html_(self) -> str:
+        from deepfinder_dask.particles.cards import card, classes_line
+
+        names = ", ".join(list(self.tomograms)[:5]) + (" …" if len(self.tomograms) > 5 else "")
+        facts = [
+            ("particles", len(self)),
+            ("classes", classes_line(self.classes, self.counts())),
+            ("tomograms", f"{len(self.tomograms)}: {names}"),
+            ("orientations", "known" if self.oriented else "unknown"),
+        ]
+        first = self.table.head(5).to_html(index=False, border=0, float_format="{:.2f}".format)
+        return card("Particles", facts, more=first if len(self) else "")
+
     @property
     def oriented(self) -> bool:
         """Whether any particle has an orientation."""

@@ -19,8 +19,10 @@ from deepfinder_dask.blocks import Shape3, triple
 from deepfinder_dask.errors import FormatError
 from deepfinder_dask.execution import Ledger
 from deepfinder_dask.particles import ParticleClass, classes_from_dicts
+from deepfinder_dask.particles.cards import card, classes_line, lengths
 from deepfinder_dask.tomograms import Volume, create_image, finish_image, open_image, read_attributes
 from deepfinder_dask.tomograms.pyramid import build_pyramid
+from deepfinder_dask.tomograms.thumbnails import central_slice
 
 if TYPE_CHECKING:
     import dask.array
@@ -78,6 +80,17 @@ class Segmentation:
             score_map=open_image(f"{path}/scores").levels[0] if facts["settings"]["scores"] else None,
             attributes=facts,
         )
+
+    def _repr_html_(self) -> str:
+        shown = central_slice(self.path, open_image(f"{self.path}/labels").levels, self.classes)
+        facts = [
+            ("shape (z, y, x)", f"{' × '.join(map(str, self.label_map.space))} voxels of {lengths(self.voxel_size)} Å"),
+            ("classes", classes_line(self.classes)),
+            ("weights", self.attributes.get("weights", {}).get("sha256", "")[:12] or None),
+            ("scores of all classes", "kept" if self.score_map is not None else "not kept"),
+            ("path", self.path),
+        ]
+        return card(f"Segmentation of {self.tomogram}", facts, shown)
 
     @property
     def labels(self) -> dask.array.Array:

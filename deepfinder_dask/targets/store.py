@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from deepfinder_dask.blocks import Shape3, triple
 from deepfinder_dask.errors import FormatError
 from deepfinder_dask.particles import BACKGROUND, IGNORE, ParticleClass, classes_from_dicts
+from deepfinder_dask.particles.cards import card, classes_line, lengths
 from deepfinder_dask.tomograms import Volume, VoxelSize, as_voxel_size, create_image, finish_image, open_image
 from deepfinder_dask.tomograms.pyramid import build_pyramid
+from deepfinder_dask.tomograms.thumbnails import central_slice
 
 if TYPE_CHECKING:
     import dask.array
@@ -91,6 +93,19 @@ class Target:
             label_map=image.levels[0],
             attributes=facts,
         )
+
+    def _repr_html_(self) -> str:
+        shown = central_slice(self.path, open_image(self.path).levels, self.classes)
+        twice = ", ".join(f"{one.voxels} of {one.kept} and {one.lost}" for one in self.overlaps)
+        facts = [
+            ("shape (z, y, x)", f"{' × '.join(map(str, self.label_map.space))} voxels of {lengths(self.voxel_size)} Å"),
+            ("particles", classes_line(self.classes, self.particles)),
+            ("voxels", ", ".join(f"{name} {count}" for name, count in self.voxels.items())),
+            ("claimed twice", twice or "none"),
+            ("annotated", ", ".join(self.annotated)),
+            ("path", self.path),
+        ]
+        return card(f"Target of {self.tomogram}", facts, shown)
 
     @property
     def labels(self) -> dask.array.Array:

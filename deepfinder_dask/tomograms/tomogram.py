@@ -224,6 +224,25 @@ class Tomogram:
         """Grey values (z, y, x) of a box of the full resolution, default all of it."""
         return self.volume.read(box)
 
+    def _repr_html_(self) -> str:
+        from deepfinder_dask.particles.cards import card, lengths
+        from deepfinder_dask.tomograms.thumbnails import central_slice
+
+        nm = " × ".join(f"{n * size / 10:.0f}" for n, size in zip(self.shape, self.voxel_size, strict=True))
+        known = "" if self.imaging_known else " (not said, so assumed)"
+        grey = None if self.statistics is None else f"{self.statistics.mean:.4g} ± {self.statistics.std:.4g}"
+        facts = [
+            ("shape (z, y, x)", f"{' × '.join(map(str, self.shape))} voxels of {lengths(self.voxel_size)} Å"),
+            ("extent (z, y, x)", f"{nm} nm"),
+            ("grey values", f"{self.dtype}" + (f", {grey}" if grey else "")),
+            ("particles are", self.imaging.contrast + known),
+            ("tilt axis", self.imaging.tilt_axis),
+            ("pyramid", f"{len(self.levels)} levels"),
+            ("made from", self.source.get("file")),
+            ("path", self.path),
+        ]
+        return card(f"Tomogram {self.name}", facts, central_slice(self.path, self.levels))
+
     def level(self, number: int) -> Volume:
         """Handle of a pyramid level, 0 the full resolution.
 

@@ -26,6 +26,7 @@ from deepfinder_dask.errors import DeepFinderError, InputError, OutputExistsErro
 from deepfinder_dask.execution import hold, options_to_settings
 from deepfinder_dask.networks import Weights, load_weights
 from deepfinder_dask.particles import ExportSettings, Particles, read_classes
+from deepfinder_dask.particles.cards import card, classes_line
 from deepfinder_dask.particles.files import atomic_write
 from deepfinder_dask.segmentation import Segmentation, SegmentSettings
 from deepfinder_dask.segmentation.workers import open_workers
@@ -43,6 +44,8 @@ from deepfinder_dask.tomograms.storage import discard
 
 SUMMARY = "summary.json"
 """Written last: a folder with it is finished."""
+LARGEST_PICTURE = 4 * 2**20
+"""Bytes of a picture that is shown in a notebook, at most."""
 STORES = (SEGMENTATION, TOMOGRAM)
 """What finished steps leave, the later step first."""
 LOCK = ".locate.lock"
@@ -67,6 +70,17 @@ class Located:
     """PNG files."""
     summary: Mapping[str, Any]
     """What ``summary.json`` holds."""
+
+    def _repr_html_(self) -> str:
+        seconds = ", ".join(f"{step} {taken:g}" for step, taken in self.summary.get("seconds", {}).items())
+        facts = [
+            ("particles", classes_line(self.particles.classes, self.particles.counts())),
+            ("folder", self.folder),
+            ("pictures", ", ".join(one.name for one in self.pictures)),
+            ("seconds", seconds or None),
+        ]
+        small = [one for one in self.pictures if one.is_file() and one.stat().st_size < LARGEST_PICTURE]
+        return card(f"Located in {self.tomogram.name}", facts, small[0].read_bytes() if small else None)
 
 
 def locate(
