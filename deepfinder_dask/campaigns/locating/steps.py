@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class Steps:
     """How."""
     tomogram: str | None = None
     """A converted tomogram that is used as it is; by default the one that ``convert`` leaves in the folder."""
+    clustered_by: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of clustering that differ from those of segmenting: its blocks and memory."""
 
     @property
     def converted(self) -> str:
@@ -65,7 +67,8 @@ class Steps:
     @property
     def clustering(self) -> ClusterSettings:
         """How the label map is clustered."""
-        return self.settings.part(ClusterSettings, overwrite=True, voxel_size=None, classes=None, tomogram=self.name)
+        own = {"overwrite": True, "voxel_size": None, "classes": None, "tomogram": self.name, **self.clustered_by}
+        return self.settings.part(ClusterSettings, **own)
 
     def convert(self, *, progress: bool) -> None:
         """Convert the file; half of an earlier conversion is replaced."""

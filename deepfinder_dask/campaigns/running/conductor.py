@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the threads, at most."""
+COUNT_EVERY = 5.0
+"""Seconds between two looks at how many workers there are."""
+PATIENCE = 60.0
+"""Seconds that threads have to end, when told to."""
 MOST_THREADS = 64
 """Tomograms under way at once where nobody says, at most."""
 
@@ -73,10 +77,12 @@ class Conductor:
     """Whether somebody wants it to stop."""
 
     def __post_init__(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
         self.pool = Pool(self.limits.windows())
         self.scope = Scope(self.asked)
         self.space = Space(self.home, self.limits.free_disk, self.limits.wait_for_disk, self.board.say)
         self._ended: BaseException | None = None
+        self._stopped = False
 
     def place(self, entry: Entry) -> Place:
         """A tomogram and its folder."""
@@ -100,9 +106,10 @@ class Conductor:
         else:
             with self.scope.entered():
                 self._work(queue)
+            self._stopped = self.scope.stopped
         if self._ended is not None:
             raise self._ended
-        if self.scope.stopped:
+        if self._stopped:
             raise KeyboardInterrupt
 
     def stop(self) -> None:
@@ -111,21 +118,27 @@ class Conductor:
         self.pool.wake()
 
     def _run_threads(self, queue: SimpleQueue[tuple[int, Entry, TomogramState]], count: int) -> None:
-        most = self.limits.tomograms or min(MOST_THREADS, self.executor.workers + 2)
-        threads = [
-            threading.Thread(target=self._work_inside, args=(queue,), name=f"tomogram-{n}", daemon=True)
-            for n in range(min(most, count))
-        ]
-        for thread in threads:
-            thread.start()
+        threads: list[threading.Thread] = []
         try:
-            for thread in threads:
-                while thread.is_alive() and not self.scope.stopped:
-                    thread.join(LOOK_EVERY)
+            while not self.scope.stopped:
+                wanted = min(count, self.limits.tomograms or min(MOST_THREADS, self.executor.workers + 2))
+                while len(threads) < wanted and not queue.empty():  # more, when workers came
+                    name = f"tomogram-{len(threads)}"
+                    threads.append(threading.Thread(target=self._work_inside, args=(queue,), name=name, daemon=True))
+                    threads[-1].start()
+                until = time.monotonic() + COUNT_EVERY
+                while time.monotonic() < until and not self.scope.stopped:
+                    alive = next((thread for thread in threads if thread.is_alive()), None)
+                    if alive is None and queue.empty():
+                        return
+                    if alive is not None:
+                        alive.join(LOOK_EVERY)
         finally:
+            self._stopped = self.scope.stopped
             self.stop()
+            until = time.monotonic() + PATIENCE
             for thread in threads:
-                thread.join()
+                thread.join(max(0.0, until - time.monotonic()))
 
     def _work_inside(self, queue: SimpleQueue[tuple[int, Entry, TomogramState]]) -> None:
         with self.scope.entered():
@@ -151,7 +164,7 @@ class Conductor:
         """One tomogram through all stages that are not done."""
         place = self.place(entry)
         stages = [stage for stage in self.stages if stage.applies(entry)]
-        wanted = identities(list(self.stages), entry)
+        wanted = identities(self.stages, entry)
         self.board.enter(entry.name)
         if state.stages and has_changed(entry.source, state.input):
             state.stages, state.input = {}, {}
@@ -174,8 +187,8 @@ class Conductor:
                 state.state = "pending"
                 state.write(place.folder)
                 return
-        if self.finish is not None:
-            self.finish(place, state, self._executor(rank, "clustering"))
+        if self.finish is not None and not self._finish(rank, place, state, self.finish):
+            return
         state.state, state.stage, state.reason = "done", None, None
         state.write(place.folder)
         if self.tidy is not None:
@@ -186,7 +199,6 @@ class Conductor:
         tries = 0
         while True:
             check_interrupt()
-            self.space.wait_for_room(int(state.input.get("bytes") or 0) if stage.kind == "conversion" else 0)
             record = StageState("running", started=now(), identity=identity)
             state.stages[stage.name], state.stage = record, stage.name
             state.attempts += 1
@@ -195,6 +207,8 @@ class Conductor:
             outcome = Outcome()
             started = time.perf_counter()
             with Attempt() as attempt:
+                self.space.wait_for_room(file_bytes(place.entry.source) if stage.kind == "conversion" else 0)
+                started = time.perf_counter()
                 stage.run(place, watched, outcome)
             record.ended, record.seconds = now(), round(time.perf_counter() - started, 3)
             record.blocks = watched.blocks
@@ -205,28 +219,49 @@ class Conductor:
                 return True
             error, attempt.error = attempt.error, None
             tries += 1
-            if not self._go_on(error, tries, place, record, state):
+            if not self._go_on(error, tries, place, state, record):
                 return False
 
-    def _go_on(self, error: BaseException, tries: int, place: Place, record: StageState, state: TomogramState) -> bool:
-        """Whether to try a stage again after an error; where not, the tomogram is given up or the campaign ends."""
-        verdict: Verdict = judge(error)
-        if verdict in ("wait", "end"):
-            record.state = state.state = "pending"
-            state.reason = "interrupted" if not isinstance(error, Exception) else reason_of(error)
-            if verdict == "wait":
-                self.space.wait_after_full(error)
+    def _finish(self, rank: int, place: Place, state: TomogramState, finish: Finish) -> bool:
+        """What comes after the last stage, tried again in the same way."""
+        tries = 0
+        while True:
+            with Attempt() as attempt:
+                finish(place, state, self._executor(rank, "clustering"))
+            if attempt.error is None:
                 return True
-            with Attempt():
+            error, attempt.error = attempt.error, None
+            tries += 1
+            if not self._go_on(error, tries, place, state):
+                return False
+
+    def _go_on(
+        self, error: BaseException, tries: int, place: Place, state: TomogramState, record: StageState | None = None
+    ) -> bool:
+        """Whether to try again after an error; where not, the tomogram is given up, or the campaign ends."""
+        verdict: Verdict = judge(error)
+        reason = reason_of(error) if isinstance(error, Exception) else "interrupted"
+        state.reason = reason
+        if verdict in ("wait", "end"):
+            state.state = "pending"
+            if record is not None:
+                record.state = "pending"
+            with Attempt():  # where nothing can be written, the error itself says so
                 state.write(place.folder)
-            raise error
+            if verdict == "end":
+                raise error
+            error.__traceback__ = None  # it would keep the run alive, with its share of the workers
+            self.space.wait_after_full(reason)
+            return True
+        error.__traceback__ = None
         if verdict == "retry" and tries <= self.limits.retries:
             pause = self.limits.backoff * 2 ** (tries - 1)
-            self.board.say(f"{place.entry.name}: {reason_of(error)}: tried again in {pause:g} s")
+            self.board.say(f"{place.entry.name}: {reason}: tried again in {pause:g} s")
             self._sleep(pause)
             return True
-        record.state = state.state = "failed" if verdict == "fail" else "quarantined"
-        state.reason = reason_of(error)
+        state.state = "failed" if verdict == "fail" else "quarantined"
+        if record is not None:
+            record.state = state.state
         state.write(place.folder)
         return False
 
@@ -240,6 +275,12 @@ class Conductor:
         while (left := until - time.monotonic()) > 0:
             check_interrupt()
             time.sleep(min(left, 0.2))
+
+
+def file_bytes(source: str) -> int:
+    """Size of a file, about what its conversion takes; 0 for stores and URLs."""
+    path = Path(source)
+    return path.stat().st_size if path.is_file() else 0
 
 
 def is_done(state: TomogramState, stage: Stage, wanted: Mapping[str, str]) -> bool:

@@ -57,9 +57,9 @@ class LocatingStage:
         from deepfinder_dask.campaigns.locating.steps import Steps
 
         converted = None if self.config.stages.convert else place.entry.source
-        return Steps(
-            place.entry.source, place.entry.name, place.folder, settings_for(self.config, place.entry), converted
-        )
+        settings, own = settings_for(self.config, place.entry), self.config.cluster
+        blocks = {"block": own.block, "memory": own.memory}
+        return Steps(place.entry.source, place.entry.name, place.folder, settings, converted, blocks)
 
     def alone(self, place: Place, executor: Executor, task: Callable[[Steps], Any], verb: str) -> Any:
         """Run a task for the whole tomogram on a worker."""

@@ -62,7 +62,7 @@ class Space:
                 self._told = False
             self.say("there is room on the disk again: going on")
 
-    def wait_after_full(self, error: BaseException) -> None:
+    def wait_after_full(self, reason: str) -> None:
         """Wait after a write failed for lack of room: until something was freed.
 
         Raises
@@ -73,7 +73,7 @@ class Space:
         until = time.monotonic() + self.patience
         before = shutil.disk_usage(self.folder).free
         while shutil.disk_usage(self.folder).free <= max(before, self.keep):
-            self._wait(until, str(error))
+            self._wait(until, reason)
         self.wait_for_room()
 
     def _wait(self, until: float, why: str) -> None:

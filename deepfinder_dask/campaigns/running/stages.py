@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -72,7 +72,41 @@ class Stage(Protocol):
         ...
 
 
-def identities(stages: list[Stage], entry: Entry) -> dict[str, str]:
+@dataclass(frozen=True)
+class BlocksStage:
+    """A stage that applies a function to numbers and leaves nothing: for benchmarks of what scheduling costs."""
+
+    function: Callable[[int], Any]
+    """Called with 0 to ``blocks - 1`` on workers."""
+    blocks: int
+    """How many."""
+    name: str = "blocks"
+    """Name in ``state.json``."""
+    kind: str = "inference"
+    """Kind of work."""
+
+    def applies(self, entry: Entry) -> bool:
+        """Always."""
+        return True
+
+    def facts(self, entry: Entry) -> Mapping[str, Any]:
+        """How many blocks."""
+        return {"blocks": self.blocks}
+
+    def present(self, place: Place) -> bool:
+        """Always."""
+        return True
+
+    def clear(self, place: Place) -> None:
+        """Nothing is left."""
+
+    def run(self, place: Place, executor: Executor, outcome: Outcome) -> None:
+        """Run all blocks."""
+        for _ in executor.run(self.function, range(self.blocks), label=f"{self.name}-{place.entry.name}"):
+            pass
+
+
+def identities(stages: Sequence[Stage], entry: Entry) -> dict[str, str]:
     """SHA-256 by stage over everything that its result follows from, but for the content of the input."""
     before, found = "", {}
     for stage in stages:

@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from deepfinder_dask.campaigns.planning.config import CampaignConfig
 from deepfinder_dask.campaigns.planning.entries import Entry
 from deepfinder_dask.campaigns.running.conductor import is_done
 from deepfinder_dask.campaigns.running.inputs import has_changed
@@ -95,7 +94,7 @@ def _changes(name: str, held: Any, now: Any) -> list[str]:
 
 
 def survey(
-    config: CampaignConfig,
+    home: Path,
     entries: Sequence[Entry],
     stages: Sequence[Stage],
     *,
@@ -107,8 +106,8 @@ def survey(
 
     Parameters
     ----------
-    config : CampaignConfig
-        The campaign.
+    home : Path
+        Folder of the campaign.
     entries : sequence of Entry
         Its tomograms.
     stages : sequence of Stage
@@ -133,7 +132,7 @@ def survey(
     wanted = {one.name for one in chosen}
     found = Survey()
     for entry in entries:
-        folder = config.home / "tomograms" / entry.name
+        folder = home / "tomograms" / entry.name
         state = TomogramState.read(folder, entry.name, entry.source)
         if state.source != entry.source:
             if state.state == "done" and not overwrite:
@@ -148,6 +147,8 @@ def survey(
             _of_done(found, entry, state, stages, overwrite=overwrite)
         elif state.state in GIVEN_UP and not (retry_failed or overwrite):
             found.rest.append(state)
+        elif state.state in GIVEN_UP:
+            found.todo.append((entry, _to_retry(state)))
         else:
             found.todo.append((entry, state))
     return found
@@ -155,7 +156,7 @@ def survey(
 
 def _of_done(found: Survey, entry: Entry, state: TomogramState, stages: Sequence[Stage], *, overwrite: bool) -> None:
     """What to do with a tomogram that is done."""
-    names = identities(list(stages), entry)
+    names = identities(stages, entry)
     stale = [stage.name for stage in stages if stage.name in names and not is_done(state, stage, names)]
     missing = [name for name in stale if name not in state.stages]
     if has_changed(entry.source, state.input):
@@ -177,6 +178,18 @@ def _of_done(found: Survey, entry: Entry, state: TomogramState, stages: Sequence
         found.todo.append((entry, state))
     else:
         found.rest.append(state)
+
+
+def _to_retry(state: TomogramState) -> TomogramState:
+    """A tomogram that was given up: what its stage read may be damaged, and is made again.
+
+    The converted tomogram is made anew. Recorded blocks of its segmentation are kept, unless a later stage failed.
+    """
+    if state.stage == "segment":
+        state.stages.pop("convert", None)
+    else:
+        state.stages.clear()
+    return state
 
 
 def _some(names: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from deepfinder_dask.campaigns.planning.config import CampaignConfig, read_campa
 from deepfinder_dask.campaigns.planning.entries import Entry, find_entries
 from deepfinder_dask.campaigns.running.conductor import Conductor
 from deepfinder_dask.campaigns.running.handle import Campaign
-from deepfinder_dask.campaigns.running.locating import config_facts, finish, stages_of, tidy
+from deepfinder_dask.campaigns.running.locating import config_facts, finish, settings_for, stages_of, tidy
 from deepfinder_dask.campaigns.running.results import (
     PARTICLES,
     SUMMARY,
@@ -187,8 +187,9 @@ def prepare(config: CampaignConfig, settings: RunSettings) -> Prepared:
         check_settings(record, config_facts(config), weights, home)
     steps = [name for name in settings.only if name in config.stages.names()]
     until = None if not steps else max(steps, key=config.stages.names().index)
+    settings_for(config, entries[0])  # refuses what no tomogram could be located with
     found = survey(
-        config,
+        home,
         entries,
         stages,
         only=[name for name in settings.only if name not in steps],
