@@ -34,7 +34,16 @@ if TYPE_CHECKING:
     from deepfinder_dask.targets import Target, target
     from deepfinder_dask.tomograms import Imaging, Tomogram, convert, convert_many, info
     from deepfinder_dask.training import train, watch
-    from deepfinder_dask.viewing import Annotator, annotate, distributions, orthoslices, projection, write_pictures
+    from deepfinder_dask.viewing import (
+        Annotator,
+        View,
+        annotate,
+        distributions,
+        orthoslices,
+        projection,
+        view,
+        write_pictures,
+    )
 
 __version__ = "0.1.0"
 
@@ -50,7 +59,7 @@ _ROOMS = {
     "targets": "Target target",
     "tomograms": "Imaging Tomogram convert convert_many info",
     "training": "train watch",
-    "viewing": "Annotator annotate distributions orthoslices projection write_pictures",
+    "viewing": "Annotator View annotate distributions orthoslices projection view write_pictures",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
@@ -71,6 +80,7 @@ __all__ = [
     "Tomogram",
     "TomogramFacts",
     "Tuning",
+    "View",
     "Weights",
     "annotate",
     "cluster",
@@ -99,6 +109,7 @@ __all__ = [
     "target",
     "train",
     "tune",
+    "view",
     "watch",
     "write_pictures",
     "write_report",

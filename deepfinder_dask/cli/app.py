@@ -68,7 +68,9 @@ STAGES = {
             "Bring particles of several methods or annotators together, one to one.",
         ),
     },
-    "Look": {},
+    "Look": {
+        "view": ("view:view", "Look at a tomogram in the browser, with its labels, scores and particles."),
+    },
     "Campaigns": {
         "run": ("run:run", "Find the particles in all tomograms of a campaign, on any cluster."),
         "status": ("run:status", "Say how far a campaign is."),

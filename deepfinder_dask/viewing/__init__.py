@@ -1,8 +1,8 @@
-"""Viewing: pictures of tomograms, label maps and particles.
+"""Viewing: pictures of tomograms, label maps and particles, and a viewer in the browser.
 
 In: a :class:`~deepfinder_dask.tomograms.Tomogram`, the label map of its segmentation, a table of particles, what
-evaluation says of them. Out: Matplotlib figures, and PNG files. Pictures read slices, never whole volumes, and need no
-display.
+evaluation says of them. Out: Matplotlib figures and PNG files, which read slices, never whole volumes, and need no
+display; and :mod:`~deepfinder_dask.viewing.browser`, whose page reads what is on screen.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deepfinder_dask.viewing.agreement import agreement_diagram
     from deepfinder_dask.viewing.annotating import AnnotateSettings, Annotator, annotate
+    from deepfinder_dask.viewing.browser import View, ViewSettings, view
     from deepfinder_dask.viewing.distances import distance_histogram
     from deepfinder_dask.viewing.evaluations import (
         EVALUATION_FILES,
@@ -31,6 +32,8 @@ _HOMES = {
     "Annotator": "annotating",
     "annotate": "annotating",
     "EVALUATION_FILES": "evaluations",
+    "View": "browser",
+    "ViewSettings": "browser",
     "agreement_diagram": "agreement",
     "distance_histogram": "distances",
     "distributions": "histograms",
@@ -39,6 +42,7 @@ _HOMES = {
     "orthoslices": "slices",
     "projection": "means",
     "threshold_curves": "thresholds",
+    "view": "browser",
     "write_evaluation_pictures": "evaluations",
     "write_pictures": "pictures",
 }
@@ -47,6 +51,8 @@ __all__ = [
     "EVALUATION_FILES",
     "AnnotateSettings",
     "Annotator",
+    "View",
+    "ViewSettings",
     "agreement_diagram",
     "annotate",
     "distance_histogram",
@@ -56,6 +62,7 @@ __all__ = [
     "orthoslices",
     "projection",
     "threshold_curves",
+    "view",
     "write_evaluation_pictures",
     "write_pictures",
 ]

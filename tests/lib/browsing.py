@@ -37,6 +37,8 @@ FLAGS = (
     "--disable-default-apps",
     "--disable-sync",
     "--gaia-url=http://127.0.0.1:9",
+    "--gcm-checkin-url=http://127.0.0.1:9",
+    "--gcm-registration-url=http://127.0.0.1:9",
     "--disable-features=OptimizationHints,Translate,MediaRouter,AutofillServerCommunication",
 )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor
 from secrets import compare_digest
+from typing import Any
 
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
@@ -58,14 +60,16 @@ class StoreHandler(RequestHandler):
 
     async def _answer(self, token: str, path: str, *, body: bool) -> None:
         self._check(token)
-        if path in self.stores.documents:
-            kind, content = self.stores.documents[path]
+        kind, content = self.stores.documents.get(path, ("application/octet-stream", None))
+        if content is None:
+            content = await self._in_thread(self.stores.make, path)
+        if content is not None:
             self.set_header("Content-Type", kind)
             self.set_header("Content-Length", str(len(content)))
             if body:
                 self.write(content)
             return
-        file = await self._find(path)
+        file: Served = await self._in_thread(self.stores.find, path)
         try:
             part = parse_range(self.request.headers.get("Range"), file.size)
         except Unsatisfiable:
@@ -82,9 +86,10 @@ class StoreHandler(RequestHandler):
         if body:
             await self._send(file, start, stop)
 
-    async def _find(self, path: str) -> Served:
+    async def _in_thread(self, function: Callable[[str], Any], path: str) -> Any:
+        """Look something up, off the thread that answers."""
         try:
-            return await asyncio.wrap_future(self.threads.submit(self.stores.find, path))
+            return await asyncio.wrap_future(self.threads.submit(function, path))
         except Refused as error:
             raise HTTPError(403) from error
         except OSError as error:
@@ -102,3 +107,11 @@ class StoreHandler(RequestHandler):
             if not piece:
                 raise HTTPError(500, "the file became shorter")
             start += len(piece)
+
+
+class NoIcon(RequestHandler):
+    """Browsers ask every server for an icon; an answer keeps their consoles free of errors."""
+
+    def get(self) -> None:
+        """There is none."""
+        self.set_status(204)

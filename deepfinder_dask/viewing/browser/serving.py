@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +19,7 @@ from neuroglancer.viewer_base import ViewerBase
 
 from deepfinder_dask.errors import SettingsError
 from deepfinder_dask.tomograms.location import AnyPath
-from deepfinder_dask.viewing.browser.answering import StoreHandler
+from deepfinder_dask.viewing.browser.answering import NoIcon, StoreHandler
 from deepfinder_dask.viewing.browser.stores import Stores
 
 HOST = "127.0.0.1"
@@ -60,7 +61,7 @@ class PageServer(Server):  # type: ignore[misc]  # untyped
     def _attempt_to_start_server(self) -> None:
         super()._attempt_to_start_server()
         facts = {"stores": self.stores, "token": self.store_token, "threads": self._readers}
-        self.app.add_handlers(".*", [(r"/stores/([^/]+)/(.*)", StoreHandler, facts)])
+        self.app.add_handlers(".*", [(r"/stores/([^/]+)/(.*)", StoreHandler, facts), (r"/favicon\.ico", NoIcon)])
 
     @property
     def address(self) -> str:
@@ -78,7 +79,7 @@ class PageServer(Server):  # type: ignore[misc]  # untyped
             Local, or any fsspec URL: this process then reads it for the page.
         """
         self.stores.add(name, path)
-        return self._url(name)
+        return self.address_of(name)
 
     def serve_document(self, path: str, content: bytes | dict[str, Any]) -> str:
         """Serve bytes, or a mapping as JSON, under a path such as ``names/info``; its URL."""
@@ -86,9 +87,18 @@ class PageServer(Server):  # type: ignore[misc]  # untyped
             self.stores.documents[path] = ("application/octet-stream", content)
         else:
             self.stores.documents[path] = ("application/json", json.dumps(content).encode())
-        return self._url(path)
+        return self.address_of(path)
 
-    def _url(self, path: str) -> str:
+    def serve_made(self, name: str, function: Callable[[str], bytes]) -> str:
+        """Serve what a function makes of each key under a name; the URL of the name.
+
+        The function runs in several threads, and raises FileNotFoundError for keys it does not know.
+        """
+        self.stores.made[name] = function
+        return self.address_of(name)
+
+    def address_of(self, path: str) -> str:
+        """URL of a store, document or function by its name."""
         return f"{self.address}/stores/{self.store_token}/{path}"
 
     def open_page(self, state: neuroglancer.ViewerState | None = None) -> Page:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,20 @@ class Stores:
     """Absolute local paths and fsspec URLs."""
     documents: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     """Media type and content by path, such as ``names/info``."""
+    made: dict[str, Callable[[str], bytes]] = field(default_factory=dict)
+    """Functions that give the content of ``NAME/KEY`` for a key, by name."""
+
+    def make(self, path: str) -> bytes | None:
+        """Content of ``NAME/KEY`` where a function makes it; None where that is none of its business.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is nothing under this key.
+        """
+        name, _, key = path.partition("/")
+        function = self.made.get(name)
+        return None if function is None else function(key)
 
     def find(self, path: str) -> Served:
         """The file at ``NAME/KEY``.
