@@ -16,6 +16,12 @@ ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 100
 """Columns of a help page."""
 
+OUTSIDE = "https://unpkg.com/iframe-worker/shim"
+"""What the theme's script would load."""
+
+ROLE = re.compile(r":(?:func|class|meth|mod|attr|data|exc):<code>(~?)([^<]+)</code>")
+"""A reference in a docstring, as Markdown leaves it."""
+
 CLI_HEAD = """# Command line
 
 What `deepfinder --help` and `deepfinder VERB --help` print. Exit codes: 0 done, 1 done in part (failures are named),
@@ -58,6 +64,21 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path in notebooks():
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=notebook_page(path)))
     return files
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Write references of docstrings as their names."""
+    return ROLE.sub(lambda found: f"<code>{found[2].rsplit('.', 1)[-1] if found[1] else found[2]}</code>", html)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Keep pages that are opened from the disk from asking for the theme's only script that lies elsewhere.
+
+    It would let the search work without a server; `python -m http.server -d site` does so too.
+    """
+    for script in Path(config.site_dir, "assets", "javascripts").glob("bundle.*.js"):
+        text = script.read_text("utf-8")
+        script.write_text(text.replace(OUTSIDE, "data:text/javascript,"), "utf-8")
 
 
 def notebooks() -> list[Path]:

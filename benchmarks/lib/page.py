@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAD = """# Benchmarks
 
 Every figure was printed by a script in `benchmarks/`. The tables compare; below them is what scripts printed, with the
-machine and versions. `make bench` runs all scripts and writes this page anew.
+machine and versions. `make bench` runs all scripts; `make docs` writes this page anew from the README's figures and
+from what they printed.
 """
 
 

@@ -28,10 +28,12 @@ app = Command(
 )
 
 app.examples = """\
-deepfinder simulate demo -o truth                                    # a small tomogram whose particles are known
-deepfinder locate truth/demo.zarr -w demo -o found                   # find them
+# a small tomogram whose particles are known; find them; compare
+deepfinder simulate demo -o truth
+deepfinder locate truth/demo.zarr -w demo -o found
 deepfinder evaluate truth/demo_particles.parquet found/particles.parquet
-deepfinder segment truth/demo.zarr -w demo --plan --json             # for scripts: one JSON object"""
+# for scripts: one JSON object
+deepfinder segment truth/demo.zarr -w demo --plan --json"""
 
 STAGES = {
     "Bring in": {

@@ -75,7 +75,7 @@ def evaluate(
     deepfinder evaluate truth.parquet TS_01/particles.parquet
     deepfinder evaluate truth.star TS_01.parquet --tolerance 0.5r --json
     # many tomograms; pictures, tables and matched pairs
-    deepfinder evaluate 'truth/*.star' found/ -o report --border 200
+    deepfinder evaluate 'truth/*.parquet' found/ -o report --border 200
     """
     from deepfinder_dask.evaluation import check_pairs_path, evaluate
     from deepfinder_dask.particles.files import refuse_existing

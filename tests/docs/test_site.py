@@ -53,6 +53,8 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
     assert len(pages) > 20
     for page in pages:
         assert not LOADED.search(page.read_text("utf-8")), page.name
+    for script in site.rglob("assets/javascripts/bundle.*.js"):
+        assert "unpkg.com/iframe-worker" not in script.read_text("utf-8")
     for sheet in site.rglob("*.css"):
         assert not re.search(r"url\(\s*['\"]?(?:https?:)?//", sheet.read_text("utf-8")), sheet.name
 
