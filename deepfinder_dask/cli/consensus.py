@@ -38,8 +38,9 @@ def consensus(
 
     Examples
     --------
-    deepfinder consensus ann.star ben.csv TS_01.parquet -o together
-    deepfinder consensus ann.star ben.star -o together --names Ann Ben --tolerance 0.5r
+    deepfinder consensus ann.parquet ben.parquet TS_01.parquet -o together
+    # lists of other programs: what they do not say
+    deepfinder consensus ann.star ben.star -o together --names Ann Ben --voxel-size 10 --shape 464,928,928
     """
     from deepfinder_dask.evaluation import consensus
     from deepfinder_dask.particles.files import refuse_existing

@@ -32,6 +32,14 @@ counts = { ring = 1 }
 gap = 10.0
 imaging = { snr = 0.1, defocus = 3.0, tilt_limit = 40, tilt_step = 20 }
 """
+CAMPAIGN = """
+name = "cells"
+output = "cells"
+weights = "weights.safetensors"
+tomograms = ["TS_0*.mrc"]
+[limits]
+free_disk = 0
+"""
 TRAINING = """
 steps = 1
 patch_size = 16
@@ -72,14 +80,15 @@ def set_up(folder: Path) -> None:
             )
         )
     both, one = Particles.concat(tables), tables[0]
-    for name in ("picks.parquet", "particles.parquet", "all.parquet", "picks.star", "particles.star"):
+    export(both.of_class("ribosome"), folder / "picks.star")
+    for name in ("picks.parquet", "particles.parquet", "all.parquet", "particles.star"):
         export(both, folder / name)
     for name in (
         "truth.parquet",
         "TS_01.parquet",
         "ribosomes.parquet",
-        "ann.star",
-        "ben.csv",
+        "ann.parquet",
+        "ben.parquet",
         "picks.csv",
         "truth.star",
     ):
@@ -90,6 +99,8 @@ def set_up(folder: Path) -> None:
         export(one, folder / name / "TS_01.parquet")
     write_classes(CLASSES, folder / "classes.toml")
     write_classes(CLASSES[:1], folder / "ribosomes.toml")
+    write_classes((CLASSES[0], ParticleClass("membrane", 2, kind="structure")), folder / "old_classes.toml")
+    (folder / "campaign.toml").write_text(CAMPAIGN)
     (folder / "scene.toml").write_text(SCENE)
     (folder / "training.toml").write_text(TRAINING)
     _write_mrc(folder / "membranes.mrc", np.pad(np.ones((SHAPE[0], 2, SHAPE[2]), np.int8), ((0, 0), (28, 2), (0, 0))))
