@@ -81,7 +81,7 @@ def set_up(folder: Path) -> None:
         )
     both, one = Particles.concat(tables), tables[0]
     export(both.of_class("ribosome"), folder / "picks.star")
-    for name in ("picks.parquet", "particles.parquet", "all.parquet", "particles.star"):
+    for name in ("picks.parquet", "particles.parquet", "all.parquet", "particles.star", "picks.csv"):
         export(both, folder / name)
     for name in (
         "truth.parquet",
@@ -89,7 +89,6 @@ def set_up(folder: Path) -> None:
         "ribosomes.parquet",
         "ann.parquet",
         "ben.parquet",
-        "picks.csv",
         "truth.star",
     ):
         export(one, folder / name)
