@@ -53,7 +53,7 @@ format: $(STAMP) ## put all files into the project's style
 	$(BIN)/ruff format .
 
 docs: $(STAMP) ## build the documentation into site/; open site/index.html
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 bench: $(STAMP) ## measure, and say on what machine; what is printed goes to benchmarks/figures/ and the documentation
 	@mkdir -p benchmarks/figures; set -o pipefail; for script in benchmarks/*.py; do echo "$(BIN)/python $$script"; \
