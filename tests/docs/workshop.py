@@ -8,6 +8,7 @@ import mrcfile
 import numpy as np
 import torch
 
+from deepfinder_dask.cli import main
 from deepfinder_dask.networks import UNet, Weights, save_weights
 from deepfinder_dask.particles import ParticleClass, Particles, TomogramFacts, export, write_classes
 from deepfinder_dask.tomograms import convert
@@ -59,8 +60,6 @@ particles = "picks.parquet"
 
 def set_up(folder: Path) -> None:
     """Fill a folder: two tomograms with two balls each, positions in many formats, weights, what each verb leaves."""
-    from deepfinder_dask.cli import main
-
     tables = []
     for number, name in enumerate(("TS_01", "TS_02")):
         centres = np.array([[8.0, 9.0, 9.0], [15.0, 22.0, 29.0]]) + number
@@ -109,25 +108,17 @@ def set_up(folder: Path) -> None:
         _write_mrc(folder / name, ball)
     _write_weights(folder / "weights.safetensors")
     _write_tomograms_star(folder / "tomograms.star")
-    at = str(folder) + "/"
     for name in ("TS_01", "TS_02"):
-        _run(
-            main,
-            "target",
-            f"{at}picks.parquet",
-            "-t",
-            f"{at}{name}.zarr",
-            "-o",
-            f"{at}{name}_target.zarr",
-            "--no-picture",
-        )
-        _run(main, "segment", f"{at}{name}.zarr", "-w", f"{at}weights.safetensors", "-o", f"{at}{name}_labels.zarr")
+        store, target = folder / f"{name}.zarr", folder / f"{name}_target.zarr"
+        membranes = f"{folder / 'membranes.mrc'}=3"
+        _run("target", folder / "picks.parquet", "-t", store, "-o", target, "--add", membranes, "--no-picture")
+        _run("segment", store, "-w", folder / "weights.safetensors", "-o", folder / f"{name}_labels.zarr")
 
 
-def _run(main: object, *words: str) -> None:
-    code = main([*words, "-q"])  # type: ignore[operator]
+def _run(*words: object) -> None:
+    code = main([*map(str, words), "-q"])
     if code:
-        raise RuntimeError(f"{' '.join(words)} ended with {code}")
+        raise RuntimeError(f"{' '.join(map(str, words))} ended with {code}")
 
 
 def _write_tomogram(path: Path, centres: np.ndarray, seed: int) -> None:
