@@ -44,7 +44,10 @@ STAGES = {
     },
     "Stage I: train": {
         "simulate": ("simulate:simulate", "Simulate tomograms whose particles are known."),
-        "annotate": ("annotate:annotate", "Mark particles in the browser, or correct what was found."),
+        "annotate": (
+            "annotate:annotate",
+            "Mark particles in the slices of a tomogram, in the browser; or accept and reject what a network found.",
+        ),
         "target": (
             "target:target",
             "Draw the label map that a network is trained on, from the positions of particles.",

@@ -25,7 +25,7 @@ def commands_in(text: str) -> list[str]:
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line.removeprefix("$ "), comments=True)
             if words and words[0].rsplit("/", 1)[-1] == "deepfinder":
-                found.append(shlex.join(words[1:]))
+                found.append(shlex.join(words[1 : words.index(">") if ">" in words else None]))
     return found
 
 
