@@ -298,7 +298,7 @@ def test_review_with_keys(browser, folder, start, tmp_path) -> None:
     server = start(*command)
     page = Page(browser, server.url)
     assert page.cursor() == list(SPOTS[2]), "goes on where it stopped"
-    assert "2 still to judge" in browser.run("return document.getElementById('left-over').textContent")
+    assert "2 to judge" in browser.run("return document.getElementById('left-over').textContent")
     page.key("r")
     assert page.cursor() == list(SPOTS[0])
     page.key("a")

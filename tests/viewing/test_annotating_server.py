@@ -17,11 +17,11 @@ from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
 from deepfinder_dask.blocks import Box
-from deepfinder_dask.errors import FormatError, GeometryError, SettingsError
+from deepfinder_dask.errors import FormatError, GeometryError, SettingsError, StorageError
 from deepfinder_dask.particles import Particles, write_classes
 from deepfinder_dask.tomograms import Tomogram, build_pyramid, create_image, finish_image
 from deepfinder_dask.viewing import annotate
-from deepfinder_dask.viewing.annotating import Annotator, slabs
+from deepfinder_dask.viewing.annotating import Annotator, serving, slabs
 from deepfinder_dask.viewing.annotating.settings import Smoothing
 from deepfinder_dask.viewing.annotating.slabs import SlabReader
 from deepfinder_dask.viewing.sampling import PLANES
@@ -64,11 +64,12 @@ def test_slices_are_those_of_the_volume(pyramid, data) -> None:
             factor = reader.factors[level][axis]
             around = range(max(0, index - (thick - 1) // 2), min(pyramid.shape[axis], index + thick // 2 + 1))
             planes = sorted({min(n // factor, shape[axis] - 1) for n in around})
-            cut = np.moveaxis(whole[level], (axis, up, right), (0, 1, 2))[planes].mean(axis=0, dtype=np.float64)
+            shown = np.clip(whole[level], low, high)
+            cut = np.moveaxis(shown, (axis, up, right), (0, 1, 2))[planes].mean(axis=0, dtype=np.float64)
             expected = cut[slice(*spans[0]), slice(*spans[1])]
             grey = low + codes / 65535 * (high - low)
             assert codes.dtype == np.uint16
-            assert np.abs(grey - np.clip(expected, low, high)).max() <= (high - low) / 65535 + 1e-3
+            assert np.abs(grey - expected).max() <= (high - low) / 65535 + 1e-3
 
 
 def test_memory_is_bounded(pyramid, monkeypatch) -> None:
@@ -242,8 +243,8 @@ def test_requests(annotator, tmp_path) -> None:
     assert len(Particles.read(tmp_path / "p.parquet")) == 2
 
 
-def test_the_table_is_written_by_itself(annotator, tmp_path) -> None:
-    """Shortly after an edit, while the server runs; where that fails the page is told, and the edit is kept."""
+def watched(annotator: Annotator) -> list[dict]:
+    """What a page hears after an edit until the table is written."""
 
     async def watch() -> list[dict]:
         line = await websocket_connect(annotator.url.replace("http:", "ws:") + "edits")
@@ -256,7 +257,12 @@ def test_the_table_is_written_by_itself(annotator, tmp_path) -> None:
             pass
         return heard
 
-    heard = asyncio.run(watch())
+    return asyncio.run(watch())
+
+
+def test_the_table_is_written_by_itself(annotator, tmp_path) -> None:
+    """Shortly after an edit, while the server runs."""
+    heard = watched(annotator)
     assert heard[0]["unsaved"]
     assert len(Particles.read(tmp_path / "p.parquet")) == 1
 
@@ -278,3 +284,24 @@ def test_the_page_is_packaged() -> None:
     html = (folder / "index.html").read_text("utf-8")
     assert {"index.html", "annotate.css", "main.js"} <= names
     assert "http" not in html, "nothing is loaded from elsewhere"
+
+
+def test_a_table_that_cannot_be_written_is_told_of(annotator, tmp_path, monkeypatch) -> None:
+    """The page hears it, the edit is kept, and the table follows as soon as it can be written."""
+    session = annotator._server.session
+    monkeypatch.setattr(serving, "AUTOSAVE", 0.01)
+    monkeypatch.setattr(serving, "RETRY", 0.05)
+    real, failures = session.save, []
+
+    def save() -> None:
+        if len(failures) < 2:
+            failures.append(1)
+            raise StorageError("p.parquet: cannot be written: No space left on device")
+        real()
+
+    monkeypatch.setattr(session, "save", save)
+    heard = watched(annotator)
+    errors = [one["error"] for one in heard if "error" in one]
+    assert len(errors) == 2
+    assert all("No space left on device; your edits are safe in the journal" in one for one in errors)
+    assert len(Particles.read(tmp_path / "p.parquet")) == 1

@@ -27,7 +27,7 @@ def facts_of_session(session: Session, slabs: SlabReader) -> dict[str, Any]:
         "shape": tomogram.shape,
         "voxel_size": tomogram.voxel_size,
         "levels": [
-            {"shape": level.space, "factor": factor}
+            {"shape": level.space, "factor": factor, "chunk": level.chunks[-3:]}
             for level, factor in zip(tomogram.levels, slabs.factors, strict=True)
         ],
         "range": slabs.range,

@@ -22,16 +22,16 @@ from deepfinder_dask.tomograms import Tomogram, Volume
 from deepfinder_dask.viewing.annotating.settings import MOST_SLICES
 from deepfinder_dask.viewing.sampling import PLANES, factors
 
-KEPT = 256 * 2**20
-"""Bytes of decoded chunks that are kept."""
+KEPT = 176 * 2**20
+"""Bytes of chunks that are kept, as codes."""
 LARGEST = 128 * 2**20
 """Bytes of the largest chunk that is worth reading for a slice."""
 CODES = 65535
 """Largest code of a grey value."""
 PIXELS = 4096
 """Most voxels along an edge of a slice: more than a screen has."""
-SAMPLE = 64 * 2**20
-"""Bytes that are read to find the range of grey values where the store does not say it."""
+SAMPLE = 160
+"""Edge in voxels of what is read to find the range of grey values where the store does not say it."""
 SAME = 1e-6
 """Part of a range below which grey values are one value."""
 
@@ -64,7 +64,7 @@ class SlabReader:
         self.range = _range_of(tomogram)
         """Grey values of the codes 0 and 65535."""
         self._lock = Lock()
-        self._chunks: OrderedDict[tuple[int, Shape3], NDArray[Any]] = OrderedDict()
+        self._chunks: OrderedDict[tuple[int, Shape3], NDArray[np.uint16]] = OrderedDict()
         self._bytes = 0
 
     def read(
@@ -117,15 +117,19 @@ class SlabReader:
             total[place[up], place[right]] += np.moveaxis(values, (axis, up, right), (0, 1, 2)).sum(
                 axis=0, dtype=np.float32
             )
-        return self._codes(total / np.float32(box.shape[axis]))
+        return (total / np.float32(box.shape[axis]) + np.float32(0.5)).astype(np.uint16)
 
-    def _codes(self, grey: NDArray[np.float32]) -> NDArray[np.uint16]:
+    def _codes(self, grey: NDArray[Any]) -> NDArray[np.uint16]:
+        """Grey values as they are kept: in half the memory of most, and never a view of what was read."""
         low, high = self.range
-        scaled = (grey - np.float32(low)) * np.float32(CODES / (high - low))
-        codes: NDArray[np.uint16] = np.nan_to_num(np.clip(np.rint(scaled), 0, CODES), nan=0).astype(np.uint16)
-        return codes
+        codes = grey.astype(np.float32)
+        codes -= np.float32(low)
+        codes *= np.float32(CODES / (high - low))
+        np.fmin(np.fmax(codes, 0, out=codes), CODES, out=codes)  # what is no number becomes 0
+        codes += np.float32(0.5)
+        return codes.astype(np.uint16)
 
-    def _pieces(self, level: int, volume: Volume, box: Box) -> Iterator[tuple[NDArray[Any], tuple[slice, ...]]]:
+    def _pieces(self, level: int, volume: Volume, box: Box) -> Iterator[tuple[NDArray[np.uint16], tuple[slice, ...]]]:
         """What each chunk has of a box: the values, and their place in it."""
         chunk = triple(min(c, n) for c, n in zip(volume.chunks[-3:], volume.space, strict=True))
         spans = [range(a // c, -(-b // c)) for a, b, c in zip(box.start, box.stop, chunk, strict=True)]
@@ -141,7 +145,7 @@ class SlabReader:
 
     def _row(
         self, level: int, volume: Volume, chunk: Shape3, row: tuple[int, int], span: range
-    ) -> list[tuple[Shape3, NDArray[Any]]]:
+    ) -> list[tuple[Shape3, NDArray[np.uint16]]]:
         """Chunks side by side along x; those that are not kept are read together."""
         numbers = [(row[0], row[1], x) for x in span]
         with self._lock:
@@ -156,12 +160,11 @@ class SlabReader:
             values = volume.read(Box(start, stop))
             for n in missing:
                 first = n[2] * chunk[2] - start[2]
-                # A copy, so that letting go of one lets go of its memory.
-                found[n] = values[:, :, first : first + chunk[2]].copy()
+                found[n] = self._codes(values[:, :, first : first + chunk[2]])
             self._keep(level, {n: found[n] for n in missing})
         return [(n, found[n]) for n in numbers]
 
-    def _keep(self, level: int, chunks: dict[Shape3, NDArray[Any]]) -> None:
+    def _keep(self, level: int, chunks: dict[Shape3, NDArray[np.uint16]]) -> None:
         with self._lock:
             for number, values in chunks.items():
                 if (level, number) not in self._chunks:
@@ -179,11 +182,12 @@ def _range_of(tomogram: Tomogram) -> tuple[float, float]:
         low, high = known.percentiles["0.1"], known.percentiles["99.9"]
         least, most = known.minimum, known.maximum
     else:
-        level = tomogram.levels[-1]
-        planes = max(1, min(level.space[0], SAMPLE // (level.space[1] * level.space[2] * level.dtype.itemsize)))
-        first = (level.space[0] - planes) // 2
-        box = Box((first, 0, 0), (first + planes, *level.space[1:]))
-        values = level.read(box).astype(np.float32).ravel()
+        # The middle of the full resolution: coarser levels have a narrower range, since they are means.
+        space = tomogram.shape
+        edges = triple(min(n, SAMPLE) for n in space)
+        start = triple((n - e) // 2 for n, e in zip(space, edges, strict=True))
+        values = tomogram.read(Box(start, triple(a + e for a, e in zip(start, edges, strict=True))))
+        values = values.astype(np.float32).ravel()
         values = values[np.isfinite(values)]
         if not values.size:
             return 0.0, 1.0

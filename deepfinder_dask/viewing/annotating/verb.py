@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import webbrowser
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,6 +37,11 @@ class Annotator:
     def rejected(self) -> Particles:
         """The rejected particles, which training can take as negatives."""
         return self._server.session.rejected()
+
+    def open(self) -> bool:
+        """Open the page in the browser of this machine; whether there is a screen to do so."""
+        screen = sys.platform in ("darwin", "win32") or any(os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY"))
+        return screen and webbrowser.open(self.url)
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until *Finish* is pressed in the page; False where ``seconds`` pass before."""
@@ -107,6 +114,7 @@ def annotate(
         stack.callback(session.close)
         server = AnnotationServer(session, chosen.port)
         stack.pop_all()
+    annotator = Annotator(server)
     if chosen.open:
-        webbrowser.open(server.url)
-    return Annotator(server)
+        annotator.open()
+    return annotator

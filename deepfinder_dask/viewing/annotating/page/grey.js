@@ -11,7 +11,8 @@ export class Grey {
     this.inverted = false;
     this.smooth = { ...model.smooth };
     this.counts = null;
-    this.pending = true; // whether the next slice sets the contrast
+    this.chosen = false; // whether somebody has set the contrast by hand
+    this.level = null; // for which level it was set: means of more voxels have less noise
     this.planes = [];
     this.fill();
     canvas.addEventListener("pointerdown", (event) => this.grab(event));
@@ -46,7 +47,10 @@ export class Grey {
     const counts = new Uint32Array(256), { codes } = plane.image;
     for (let n = 0; n < codes.length; n++) counts[codes[n] >> 8] += 1;
     this.counts = counts;
-    if (this.pending) { this.pending = false; this.stretch(codes); } else this.draw();
+    if (!this.chosen && plane.image.level !== this.level) {
+      this.level = plane.image.level;
+      this.stretch(codes);
+    } else this.draw();
   }
 
   // Black and white from what is shown, leaving out a thousandth on both sides and a little air.
@@ -60,6 +64,7 @@ export class Grey {
   }
 
   auto() {
+    this.chosen = false;
     const codes = this.planes[0]?.image?.codes;
     if (codes) this.stretch(codes);
   }
@@ -67,7 +72,7 @@ export class Grey {
   setSmooth(amount, unit) {
     if (!(amount > 0)) return;
     this.smooth = { amount, unit };
-    this.pending = true;
+    this.level = null;
     for (const plane of this.planes) plane.refresh();
   }
 
@@ -102,6 +107,7 @@ export class Grey {
     if (!this.counts) return;
     this.canvas.setPointerCapture(event.pointerId);
     const code = this.code(event);
+    this.chosen = true;
     this.held = Math.abs(code - this.black) < Math.abs(code - this.white) ? "black" : "white";
     this.pull(event);
   }

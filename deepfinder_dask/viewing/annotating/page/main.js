@@ -110,8 +110,8 @@ function data() {
   if (picked) find("relabel").value = picked.label;
   find("review").hidden = !facts.review;
   find("accept").disabled = find("reject").disabled = !picked;
-  const score = picked?.score === null || picked?.score === undefined ? "" : `; this one scores ${picked.score.toFixed(2)}`;
-  find("left-over").textContent = (open ? `${open} still to judge` : "all judged") + score;
+  const score = picked?.score === null || picked?.score === undefined ? "" : ` · score ${picked.score.toFixed(2)}`;
+  find("left-over").textContent = (open ? `${open} to judge` : "all judged") + score;
   find("progress").firstElementChild.style.width = `${(100 * judged) / Math.max(1, open + judged)}%`;
   const chosen = model.classOf.get(model.label);
   find("mode").textContent = chosen ? `click adds: ${chosen.name}` : "looking around: a click cuts the other planes there";
@@ -238,12 +238,13 @@ document.addEventListener("keydown", (event) => {
 window.addEventListener("resize", layout);
 
 fit();
-model.notify("data");
-state();
 if (facts.review) {
   // Near enough to judge by: the largest class takes an eighth of the picture.
   const largest = Math.max(...facts.classes.map((one) => one.radius));
   model.scale = Math.min(model.scale, (16 * largest) / Math.max(1, planes[0].height));
   go(false);
 }
+model.placed = true;
+model.notify("data");
+state();
 document.body.dataset.ready = true;

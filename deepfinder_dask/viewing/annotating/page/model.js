@@ -15,6 +15,7 @@ export class Model {
     this.cursor = this.shape.map((n) => n >> 1); // the slices shown, in voxels
     this.centre = this.shape.map((n, a) => ((n - 1) / 2) * this.size[a]); // of all planes, in Å
     this.scale = 1; // Å a pixel
+    this.placed = false; // whether it is known where one looks
     this.circles = true;
     this.showRejected = true;
     this.watchers = [];

@@ -77,20 +77,19 @@ export class Plane {
 
   // --- the slice ------------------------------------------------------------------------------------------------
 
-  // The coarsest level that the screen cannot tell from a finer one.
+  // The coarsest level that the screen can hardly tell from a finer one.
   level() {
     const { model: m, up, right } = this;
-    const dot = m.scale / this.ratio;
+    const dot = 1.4 * (m.scale / this.ratio);
     let found = 0;
     m.levels.forEach((level, n) => {
-      if (level.factor[up] * m.size[up] <= dot * 1.01 && level.factor[right] * m.size[right] <= dot * 1.01) found = n;
+      if (level.factor[up] * m.size[up] <= dot && level.factor[right] * m.size[right] <= dot) found = n;
     });
     return found;
   }
 
-  wanted() {
+  wanted(number = this.level()) {
     const { model: m, up, right, axis } = this;
-    const number = this.level();
     const { factor, shape } = m.levels[number];
     const low = this.place(0, this.height), high = this.place(this.width, 0);
     const span = (a) => {
@@ -115,18 +114,34 @@ export class Plane {
   }
 
   refresh() {
-    if (this.width > 0 && this.height > 0) { this.fetch(); this.draw(); }
+    if (this.width > 0 && this.height > 0 && this.model.placed) { this.fetch(); this.draw(); }
+  }
+
+  // Slices that lie in the same chunks: the first of them takes long, the others are there.
+  slab({ level, index }) {
+    const { factor, chunk } = this.model.levels[level];
+    return `${level} ${Math.floor(index / factor[this.axis] / chunk[this.axis])}`;
+  }
+
+  // What to ask for next: in chunks that nobody has read yet a coarser level first, which is there at once.
+  next() {
+    const want = this.wanted();
+    if (this.covers(this.image, want)) return null;
+    if (this.known?.has(this.slab(want)) || want.level + 1 >= this.model.levels.length) return want;
+    const coarse = this.wanted(want.level + 1);
+    return this.covers(this.image, coarse) ? want : coarse;
   }
 
   async fetch() {
     if (this.busy) return;
     this.busy = true;
-    for (let want = this.wanted(); !this.covers(this.image, want); want = this.wanted()) {
-      const answer = await fetch(`slice?${new URLSearchParams(want)}`).catch(() => null);
+    for (let ask = this.next(); ask; ask = this.next()) {
+      const answer = await fetch(`slice?${new URLSearchParams(ask)}`).catch(() => null);
       if (answer === null) break; // the link says so
       const codes = answer.ok ? new Uint16Array(await answer.arrayBuffer()) : null;
       if (codes === null) this.link.tell(await answer.text(), "bad");
-      this.image = { ...want, codes: codes ?? new Uint16Array(want.rows * want.columns), failed: !answer.ok };
+      this.image = { ...ask, codes: codes ?? new Uint16Array(ask.rows * ask.columns), failed: !answer.ok };
+      if (ask.level === this.level()) this.known = new Set([this.slab(ask), this.warmed]);
       this.grey.seen(this);
       this.paint();
       this.draw();
@@ -136,12 +151,16 @@ export class Plane {
     this.warm();
   }
 
-  // Have the server decode what comes next in this direction, while nobody waits for it.
-  warm() {
-    const next = this.model.cursor[this.axis] + 12 * (this.direction ?? 0);
-    if (!this.direction || next < 0 || next >= this.model.shape[this.axis]) return;
+  // Have the server read what comes next in this direction, while nobody waits for it.
+  async warm() {
+    const index = this.model.cursor[this.axis] + 16 * (this.direction ?? 0);
     this.direction = 0;
-    fetch(`slice?${new URLSearchParams({ ...this.wanted(), index: next, slices: 1, warm: 1 })}`).catch(() => null);
+    if (index < 0 || index >= this.model.shape[this.axis]) return;
+    const ask = { ...this.wanted(), index, slices: 1, warm: 1 }, slab = this.slab(ask);
+    if (this.known?.has(slab) || slab === this.warmed) return;
+    this.warmed = slab;
+    await fetch(`slice?${new URLSearchParams(ask)}`).catch(() => null);
+    this.known?.add(slab);
   }
 
   // Codes to colours: the first row of codes is the lowest on screen.
@@ -222,7 +241,7 @@ export class Plane {
       c.beginPath();
       c.arc(x, y, radius, 0, 7);
       // An edge that stands out from grey of any kind.
-      c.strokeStyle = chosen ? "#fff" : "#0007";
+      c.strokeStyle = chosen ? "#fff" : "#fff5";
       c.lineWidth = chosen ? 5 : 4;
       c.stroke();
       c.strokeStyle = m.colour(one);
