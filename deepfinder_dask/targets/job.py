@@ -13,7 +13,7 @@ import numpy as np
 
 from deepfinder_dask.blocks import BlockGrid, Shape3
 from deepfinder_dask.errors import GeometryError, InputError, SettingsError
-from deepfinder_dask.particles import ParticleClass, Particles, read_particles
+from deepfinder_dask.particles import ParticleClass, Particles, ParticlesWarning, read_particles
 from deepfinder_dask.targets.given import TOLERANCE, GivenLabels, open_labels
 from deepfinder_dask.targets.objects import Objects, as_the_original, objects_of, rows_outside, touching
 from deepfinder_dask.targets.painting import Canvas, Task, halo_of
@@ -99,7 +99,9 @@ def settled(
 
 def _read(path: str | Path, tomogram: Tomogram, settings: TargetSettings) -> Particles:
     """Particles of any format; what counts in voxels counts in the tomogram's."""
-    return read_particles(path, classes=settings.classes, voxel_size=tomogram.voxel_size, shape=tomogram.shape)
+    with warnings.catch_warnings():  # positions outside are refused, once their tomogram is drawn
+        warnings.filterwarnings("ignore", ".*lie outside of their tomograms", ParticlesWarning)
+        return read_particles(path, classes=settings.classes, voxel_size=tomogram.voxel_size, shape=tomogram.shape)
 
 
 def _of_tomogram(table: Particles, tomogram: Tomogram, settings: TargetSettings, source: str) -> Particles:

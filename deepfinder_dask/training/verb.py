@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +15,7 @@ from deepfinder_dask.errors import OutputExistsError, PartialFailure, SettingsEr
 from deepfinder_dask.execution import Progress, options_to_settings
 from deepfinder_dask.execution.computing import own_cores
 from deepfinder_dask.execution.progress import in_notebook
-from deepfinder_dask.networks import Precision, Weights, bf16_supported, load_weights, save_weights
+from deepfinder_dask.networks import Weights, load_weights, save_weights
 from deepfinder_dask.segmentation import SegmentSettings
 from deepfinder_dask.segmentation.block import TURNED
 from deepfinder_dask.training.augmentation import NONE, Augmentation
@@ -31,6 +29,7 @@ from deepfinder_dask.training.losses import Loss
 from deepfinder_dask.training.patches import Annotated, PatchSampler
 from deepfinder_dask.training.processes import Processes, open_processes
 from deepfinder_dask.training.settings import TrainSettings
+from deepfinder_dask.training.starting import hold_folder, identity_of, precision_of
 from deepfinder_dask.training.state import Schedule, State, new_state, scores_of
 from deepfinder_dask.training.watching.board import Board, open_board
 from deepfinder_dask.training.watching.pictures import PICTURES, RunPictures
@@ -81,15 +80,15 @@ def train(
     Raises
     ------
     InputError
-        If configuration or data cannot work (see :func:`~deepfinder_dask.training.data.open_data`), or the folder holds
-        a run already.
+        If configuration or data cannot work (see :func:`~deepfinder_dask.training.data.open_data`), the folder holds a
+        run already, or another process trains in it.
     PartialFailure
         If the loss is no longer finite; ``last.safetensors`` then holds the last good weights.
     """
     chosen = options_to_settings(TrainSettings, settings, options)
     what = read_config(config)
     folder = Path(output)
-    with open_processes(chosen.device) as processes:
+    with open_processes(chosen.device) as processes, hold_folder(folder, processes):
         taken = (folder / "log.jsonl").exists() and not (chosen.resume or chosen.overwrite)
         if processes.told([float(taken)]) != [0.0]:  # one answer for all: the first process writes that file soon
             raise OutputExistsError(
@@ -128,11 +127,11 @@ class _Run:
         if what.particles_every:
             check_tolerance(what.tolerance, data.classes)
         init = None if chosen.init is None else load_weights(chosen.init)
-        identity = _identity(what, data, init)
+        identity = identity_of(what, data, init)
         checkpoint = folder / "state.safetensors"
         began = read_facts(checkpoint, identity)["began"] if chosen.resume else {}
         threads = chosen.threads or int(began.get("threads", 0)) or max(1, own_cores() // processes.count)
-        precision = _precision(what, processes, began)
+        precision = precision_of(what, processes, began)
         gpu = processes.device.type == "cuda"
         readers = chosen.readers or (min(MOST_READERS, max(2, own_cores() // processes.count)) if gpu else 2)
         schedule = Schedule(
@@ -287,31 +286,6 @@ class _Run:
             imaging=data.imaging,
             provenance=provenance,
         )
-
-
-def _precision(what: TrainingConfig, processes: Processes, began: dict[str, Any]) -> Precision:
-    """Numbers of the layers; a resumed run keeps those it began with."""
-    wanted = str(began.get("precision", what.precision))
-    if wanted == "auto":
-        wanted = "bf16" if bf16_supported(str(processes.device)) else "fp32"
-    return "bf16" if wanted == "bf16" else "fp32"
-
-
-def _identity(config: TrainingConfig, data: TrainingData, init: Weights | None) -> str:
-    """Hash of all that decides the weights: configuration, tomograms, positions, weights to start from."""
-    what = asdict(config)
-    if config.normalisation == "mean-std":  # as before there was another, so that older runs go on
-        del what["normalisation"]
-    for example in (*what["train"], *what["validation"]):
-        if example["mask"] is None:
-            del example["mask"]
-    facts = [what, data.provenance, None if init is None else init.sha256]
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for one in (*data.train, *data.validation):
-        digest.update(json.dumps([one.name, one.shape, one.scaling.mean, one.scaling.std, one.known]).encode())
-        digest.update(one.positions.tobytes())
-        digest.update(one.position_labels.tobytes())
-    return digest.hexdigest()
 
 
 def describe_init(best: Path) -> str:

@@ -30,8 +30,8 @@ from deepfinder_dask.training import TrainSettings, read_config, train
 from deepfinder_dask.training.config import config_of
 from deepfinder_dask.training.data import open_data
 from deepfinder_dask.training.patches import NEGATIVE, Patch, PatchSampler
+from deepfinder_dask.training.starting import identity_of
 from deepfinder_dask.training.state import State
-from deepfinder_dask.training.verb import _identity
 
 EXAMPLE = {"tomogram": "a.zarr", "target": "a_labels.zarr", "particles": "a_particles.parquet"}
 TABLES = {
@@ -322,7 +322,7 @@ def test_one_normalisation_serves_patches_masks_and_whole_tomograms(data, tmp_pa
 def test_a_run_from_before_normalisations_had_names_goes_on(data, monkeypatch):
     """What identifies a plain run says nothing of it."""
     plain, robust = (config_of({**TABLES, "normalisation": name}) for name in ("mean-std", "robust"))
-    assert _identity(plain, open_data(plain, data), None) != _identity(robust, open_data(robust, data), None)
+    assert identity_of(plain, open_data(plain, data), None) != identity_of(robust, open_data(robust, data), None)
     seen = []
 
     def noting(facts, **options):
@@ -332,7 +332,7 @@ def test_a_run_from_before_normalisations_had_names_goes_on(data, monkeypatch):
     dumps = json.dumps
     monkeypatch.setattr(json, "dumps", noting)
     for one in (plain, robust):
-        _identity(one, open_data(one, data), None)
+        identity_of(one, open_data(one, data), None)
     configs = [facts[0] for facts in seen if isinstance(facts[0], dict)]
     assert ["normalisation" in one for one in configs] == [False, True]
     assert not any("mask" in example for one in configs for example in one["train"])
