@@ -68,9 +68,16 @@ def here(stocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path / "work"
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in RUN if any(b.language != "python" for b in BLOCKS.blocks_of(p))], ids=lambda p: p.name
-)
+SLOW = ("index.md", "your-tomograms.md")
+"""Documents whose commands others show too: run with -m slow."""
+SHOWN = [
+    pytest.param(path, id=path.name, marks=[pytest.mark.slow] if path.name in SLOW else [])
+    for path in RUN
+    if any(block.language != "python" and block.reason is None for block in BLOCKS.blocks_of(path))
+]
+
+
+@pytest.mark.parametrize("path", SHOWN)
 def test_commands_run(path: Path, here: Path, request: pytest.FixtureRequest) -> None:
     """All commands of a document, one after the other."""
     for block in BLOCKS.blocks_of(path):

@@ -79,8 +79,8 @@ def set_up(folder: Path) -> None:
             )
         )
     both, one = Particles.concat(tables), tables[0]
-    export(both.of_class("ribosome"), folder / "picks.star")
-    for name in ("picks.parquet", "particles.parquet", "all.parquet", "particles.star", "picks.csv"):
+    export(both.of_class("ribosome"), folder / "ribosomes.star")
+    for name in ("picks.parquet", "particles.parquet", "all.parquet", "particles.star", "picks.csv", "picks.star"):
         export(both, folder / name)
     for name in (
         "truth.parquet",
