@@ -146,7 +146,7 @@ def test_links_lead_to_files_that_are_there(campaign, page, tmp_path):
 def test_unlike_ones_are_explained(page):
     section = page[page.index('id="flags"') : page.index('id="tomograms"')]
     assert "TS_5" in section
-    assert re.search(r"2 ribosome: fewer than the about 3\d that a volume of its size holds elsewhere", section)
+    assert re.search(r"2 ribosome, where others hold about 3\d in a volume of this size", section)
     assert len(re.findall('<li class="card">', section)) == 1
 
 
@@ -318,9 +318,9 @@ def digests_with(rng, n=40, **odd):
 @pytest.mark.parametrize(
     ("odd", "quantity", "words"),
     [
-        ({"count": 20}, "count", "20 ribosome: fewer than the about"),
-        ({"count": 0}, "count", "0 ribosome: none, not the about"),
-        ({"count": 260}, "count", "260 ribosome: more than the about"),
+        ({"count": 20}, "count", "20 ribosome, where others hold about"),
+        ({"count": 0}, "count", "0 ribosome, where others hold about"),
+        ({"count": 260}, "count", "260 ribosome, where others hold about"),
         ({"size": 1400.0}, "size", "median size of ribosome is 1\u202f400 voxels, elsewhere about "),
         ({"score": 0.5}, "score", "median score of ribosome is 0.50, elsewhere about 0.80"),
         ({"grey": {"std": 9.0}}, "grey", "standard deviation of its grey values is 9, elsewhere about"),

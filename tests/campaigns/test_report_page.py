@@ -89,6 +89,21 @@ def test_pictures_are_really_drawn(opened):
     opened.wait(lambda: colourful() == 0, what="grey values alone")
 
 
+def test_small_pictures_are_the_same_picture(opened):
+    """Where a picture is drawn again, its rings are rings and no discs."""
+    opened.run("document.querySelector('#flags').scrollIntoView()")
+    box = "const r = document.querySelector('#flags svg').getBoundingClientRect();"
+    left, top, right, bottom = (
+        int(v) for v in opened.run(f"{box} return [r.left, r.top, r.right, r.bottom].map(Math.round)")
+    )
+
+    def part():
+        return opened.pixels()[top + 1 : bottom - 1, left + 1 : right - 1].astype(int)
+
+    opened.wait(lambda: (np.ptp(part(), axis=2) > 40).mean() > 0.01, what="labels and rings")
+    assert (part().max(axis=2) < 10).mean() < 0.02, "nothing is black"
+
+
 def test_columns_sort(opened):
     def click(words):
         heads = find(opened, "#table thead button")
@@ -134,6 +149,9 @@ def test_a_click_enlarges_and_arrows_go_on(opened):
     large = find(opened, "dialog svg")[0].size
     small = find(opened, ".gallery svg")[0].size
     assert large["width"] > 2 * small["width"]
+    drawn = find(opened, "dialog svg .rings path:not(.edge)")[0]
+    assert drawn.value_of_css_property("fill") == "none"
+    assert drawn.is_displayed()
     find(opened, "#after")[0].send_keys(ARROW_RIGHT)
     assert shown(opened, "dialog h3") == ["TS_01"]
     find(opened, "#before")[0].click()

@@ -133,9 +133,7 @@ def _counts(digests: Mapping[str, Digest], name: str, at: float) -> list[Flag]:
     found = []
     for flag in flags:
         count, expected = digests[flag.tomogram].particles[name].count, typical * share[flag.tomogram]
-        way = "more" if count > expected else "fewer" if count else "none, not the"
-        about = f"than the about {whole(expected)}" if count else f"about {whole(expected)}"
-        words = f"{whole(count)} {name}: {way} {about} that a volume of its size holds elsewhere"
+        words = f"{whole(count)} {name}, where others hold about {whole(expected)} in a volume of this size"
         found.append(Flag(flag.tomogram, "count", words, flag.z))
     return found
 
@@ -168,7 +166,7 @@ def _greys(digests: Mapping[str, Digest], at: float) -> list[Flag]:
         "grey",
         at,
         0.05,
-        lambda v, m: f"standard deviation of its grey values is {exp(v):.4g}, elsewhere about {exp(m):.4g}",
+        lambda v, m: f"standard deviation of its grey values is {exp(v):.3g}, elsewhere about {exp(m):.3g}",
     )
     spread = float(np.median([grey["std"] for grey in known.values()])) if known else 1.0
     flags += _flagged(
@@ -176,7 +174,7 @@ def _greys(digests: Mapping[str, Digest], at: float) -> list[Flag]:
         "grey",
         at,
         0.05,
-        lambda v, m: f"mean of its grey values is {v * spread:.4g}, elsewhere about {m * spread:.4g}",
+        lambda v, m: f"mean of its grey values is {_number(v * spread)}, elsewhere about {_number(m * spread)}",
     )
     tails = {}
     for name, grey in known.items():
@@ -194,6 +192,10 @@ def _greys(digests: Mapping[str, Digest], at: float) -> list[Flag]:
             f"{exp(m):.1f}: gold, ice, or a damaged reconstruction?"
         ),
     )
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
 
 
 def _voxel_sizes(digests: Mapping[str, Digest]) -> list[Flag]:

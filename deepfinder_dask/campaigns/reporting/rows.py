@@ -146,12 +146,12 @@ def _facts(state: State, digest: Digest) -> list[tuple[str, str]]:
     if digest.picture:
         lines.append(("slice at z", f"{digest.picture.z:g} nm"))
     for name, one in digest.particles.items():
-        if one.count:
-            size = "" if one.size is None else f", median {whole(one.size)} voxels"
-            score = "" if one.score is None else f", score {one.score:.2f}"
-            lines.append((name, f"{whole(one.count)}{size}{score}"))
+        middle = [] if one.size is None else [f"median size {whole(one.size)} voxels"]
+        middle += [] if one.score is None else [f"score {one.score:.2f}"]
+        if middle:
+            lines.append((name, ", ".join(middle)))
     if digest.grey.get("std"):
-        lines.append(("grey values", f"{digest.grey['mean']:.4g} ± {digest.grey['std']:.4g}"))
+        lines.append(("grey values", f"{digest.grey['mean']:.3g} ± {digest.grey['std']:.3g}".replace("-", "−")))
     overall = digest.evaluation.get("overall", {})
     if digest.f1 is not None:
         parts = [f"{key} {overall[key]:.3f}" for key in ("precision", "recall") if overall.get(key) is not None]
