@@ -27,13 +27,13 @@ def report(campaign: str, /, *, output: Page = None, settings: ReportSettings) -
     Parameters
     ----------
     campaign
-        Folder of the campaign.
+        Campaign file (TOML), or the folder of the campaign.
     output
         The page; by default report.html in that folder. An older page is replaced.
 
     Examples
     --------
-    deepfinder report cells
+    deepfinder report campaign.toml
     # larger pictures, on a page to send to somebody
     deepfinder report cells -o cells.html --picture-bytes 100MiB
     """

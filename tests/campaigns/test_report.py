@@ -197,6 +197,42 @@ def test_a_picture_outlives_its_volumes(campaign, tmp_path):
     assert text.count('<figure class="card"') == 8
 
 
+def test_a_kept_picture_is_made_smaller_without_the_volumes(campaign, tmp_path):
+    """Made large at the end of a tomogram, pictures shrink as the campaign grows: the same picture, of fewer pixels."""
+    folder = shutil.copytree(campaign, tmp_path / "copy", ignore=shutil.ignore_patterns(KEPT))
+    state = next(one for one in read_campaign(folder).tomograms if one.name == "TS_3")
+    large = digest_of(state, 96_000).picture
+    for store in state.folder.glob("*.zarr"):
+        shutil.rmtree(store)
+    small = digest_of(state, 8_000).picture
+    assert small.size <= 8_000 < large.size
+    assert small.rings == large.rings
+    whole, part = (decoded(one.grey).astype(float) for one in (large, small))
+    assert (whole.shape, part.shape) == ((96, 96), (80, 80))
+    rough, again = (one.reshape(8, len(one) // 8, 8, -1) for one in (whole, part))
+    assert np.abs(rough.mean(axis=(1, 3)) - again.mean(axis=(1, 3))).mean() < 12
+    assert digest_of(state, 8_000).picture == small
+    assert digest_of(state, 96_000).picture == large
+
+
+def decoded(text):
+    """Pixels of the base64 text of an image."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    with Image.open(io.BytesIO(base64.b64decode(text))) as image:
+        return np.asarray(image.convert("L"))
+
+
+def test_a_campaign_file_leads_to_its_folder(campaign, tmp_path):
+    (tmp_path / "c.toml").write_text(
+        f'name = "c"\noutput = "{campaign}"\nweights = "demo"\ntomograms = ["data/*.mrc"]\n'
+    )
+    assert write_report(tmp_path / "c.toml") == campaign / "report.html"
+
+
 def test_a_damaged_tomogram_does_not_stop_the_page(campaign, tmp_path):
     folder = shutil.copytree(campaign, tmp_path / "copy", ignore=shutil.ignore_patterns(KEPT))
     (folder / "tomograms" / "TS_1" / "particles.parquet").write_bytes(b"PAR1 torn")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import floor, log10
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfinder_dask.campaigns.reporting.snapshots import Snapshot, snapshot
+from deepfinder_dask.campaigns.reporting.snapshots import Snapshot, shrunk, snapshot
 from deepfinder_dask.campaigns.reporting.states import State
 from deepfinder_dask.errors import DeepFinderError, StorageError
 from deepfinder_dask.particles import ParticleClass, Particles, classes_from_dicts, classes_to_dicts
@@ -116,6 +116,8 @@ class Digest:
 def digest_of(state: State, picture_bytes: int) -> Digest:
     """The digest of a tomogram: the one that is kept where nothing was done since, else a new one, which is kept.
 
+    A kept picture that is too large is made smaller, without a look at the volumes, which may be gone.
+
     Parameters
     ----------
     state : State
@@ -125,16 +127,27 @@ def digest_of(state: State, picture_bytes: int) -> Digest:
     """
     if not state.done:
         return Digest(notes=() if state.reason is None else (state.reason,))
-    file = state.folder / KEPT
-    key = [LAYOUT, state.key, picture_bytes]
-    with suppress(OSError, ValueError, KeyError, TypeError, DeepFinderError):
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        # Where the volumes are gone, an older picture is better than none.
-        if kept["key"] == key or (kept["key"][:2] == key[:2] and not _volumes(state.folder) and picture_bytes):
-            return Digest.from_dict(kept["digest"])
+    file, key = state.folder / KEPT, [LAYOUT, state.key]
+    kept: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        kept = found if isinstance(found, dict) and found.get("key") == key else {}
+    with suppress(ValueError, KeyError, TypeError, DeepFinderError):
+        # A larger picture needs the volumes: where they are gone, the one that is kept is better than none.
+        if kept and (kept["made_for"] >= picture_bytes or not _volumes(state.folder)):
+            digest = Digest.from_dict(kept["digest"])
+            if picture_bytes == 0 or digest.picture is None:
+                return replace(digest, picture=None)
+            if digest.picture.size <= picture_bytes:
+                return digest
+            small = kept.get("small", {})
+            if small.get("limit") != picture_bytes:
+                picture = shrunk(digest.picture, picture_bytes)
+                _keep(file, {**kept, "small": {"limit": picture_bytes, "picture": picture.to_dict()}})
+                return replace(digest, picture=picture)
+            return replace(digest, picture=Snapshot.from_dict(small["picture"]))
     digest = make_digest(state.folder, picture_bytes)
-    with suppress(StorageError), atomic_write(file) as temporary:  # a folder that is read-only is reported all the same
-        temporary.write_text(json.dumps({"key": key, "digest": digest.to_dict()}), encoding="utf-8")
+    _keep(file, {"key": key, "made_for": picture_bytes, "digest": digest.to_dict()})
     return digest
 
 
@@ -207,6 +220,12 @@ def _class_digest(sizes: NDArray[np.float64], scores: NDArray[np.float64]) -> Cl
         sizes={str(b): int(n) for b, n in zip(bins, counts, strict=True)},
         scores=tuple(int(n) for n in np.histogram(scored, SCORE_BINS, (0.0, 1.0))[0]) if scored.size else (),
     )
+
+
+def _keep(file: Path, kept: Mapping[str, Any]) -> None:
+    """Write what is kept; a folder that is read-only is reported all the same."""
+    with suppress(StorageError), atomic_write(file) as temporary:
+        temporary.write_text(json.dumps(kept), encoding="utf-8")
 
 
 def _volumes(folder: Path) -> bool:

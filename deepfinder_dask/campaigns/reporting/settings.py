@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from deepfinder_dask.errors import SettingsError
 
 MIB = 2**20
+LARGEST, SMALLEST = 128_000, 8_000
+"""Bytes of the largest picture, and of the smallest that still shows anything."""
 
 
 @dataclass(frozen=True)

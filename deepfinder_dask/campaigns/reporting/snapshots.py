@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,10 @@ from deepfinder_dask.viewing.drawing import grey_range
 from deepfinder_dask.viewing.marks import densest_index, marks_of
 from deepfinder_dask.viewing.sampling import read_slice
 
-WIDTHS = (640, 448, 320, 224, 160, 112)
+if TYPE_CHECKING:
+    from PIL.Image import Image as PictureImage
+
+WIDTHS = (640, 448, 320, 224, 160, 112, 80)
 """Largest extents of a snapshot, in pixels."""
 QUALITY = 70
 """Quality of the lossy image of grey values, 0 to 100."""
@@ -115,6 +118,23 @@ def snapshot(
     return made
 
 
+def shrunk(picture: Snapshot, limit: int) -> Snapshot:
+    """The same picture in at most so many bytes, or in the smallest of ``WIDTHS``."""
+    grey, labels = _decoded(picture.grey), None if picture.labels is None else _decoded(picture.labels)
+    drawn = sum(len(path) for _, path in picture.rings)
+    fitting = [w for w in WIDTHS if BYTES_PER_PIXEL * _pixels(w, picture.width, picture.height) + drawn <= limit]
+    made = picture
+    for width in WIDTHS[WIDTHS.index(fitting[0]) :] if fitting else WIDTHS[-1:]:
+        made = replace(
+            picture,
+            grey=_as_webp(grey.convert("L"), width),
+            labels=None if labels is None else _as_png(labels, width, labels.info["transparency"]),
+        )
+        if made.size <= limit:
+            break
+    return made
+
+
 def _pixels(width: int, x: float, y: float) -> float:
     """Pixels of a picture of this largest extent."""
     return width * width * min(x, y) / max(x, y)
@@ -124,11 +144,7 @@ def _grey_image(values: NDArray[Any], black: float, white: float, width: int) ->
     from PIL import Image as Picture
 
     grey = np.clip((values.astype(np.float32) - black) * (255 / (white - black)), 0, 255)
-    picture = Picture.fromarray(np.nan_to_num(grey).astype(np.uint8))
-    picture.thumbnail((width, width), Picture.Resampling.BOX)
-    stream = io.BytesIO()
-    picture.save(stream, "WEBP", quality=QUALITY, method=4)
-    return base64.b64encode(stream.getvalue()).decode()
+    return _as_webp(Picture.fromarray(np.nan_to_num(grey).astype(np.uint8)), width)
 
 
 def _label_image(values: NDArray[Any], classes: Sequence[ParticleClass], width: int) -> str | None:
@@ -137,15 +153,42 @@ def _label_image(values: NDArray[Any], classes: Sequence[ParticleClass], width: 
     labels = np.clip(values.astype(np.int64), 0, 255).astype(np.uint8)
     if not labels.any():
         return None
-    step = max(1, -(-max(labels.shape) // width))
-    picture = Picture.fromarray(np.ascontiguousarray(labels[::step, ::step]))
+    picture = Picture.fromarray(np.ascontiguousarray(labels))
     colours = np.full((256, 3), 154, np.uint8)
     for one in classes:
         colours[one.label] = one.rgb
     picture.putpalette(colours.tobytes())
+    return _as_png(picture, width, bytes([0] + [255] * 255))
+
+
+def _as_webp(picture: PictureImage, width: int) -> str:
+    """Base64 text of grey values, averaged to at most this extent."""
+    from PIL import Image as Picture
+
+    small = picture.copy()
+    small.thumbnail((width, width), Picture.Resampling.BOX)
     stream = io.BytesIO()
-    picture.save(stream, "PNG", optimize=True, transparency=bytes([0] + [255] * 255))
+    small.save(stream, "WEBP", quality=QUALITY, method=4)
     return base64.b64encode(stream.getvalue()).decode()
+
+
+def _as_png(picture: PictureImage, width: int, transparency: bytes) -> str:
+    """Base64 text of labels, of which every so-manieth is taken: labels have no mean."""
+    from PIL import Image as Picture
+
+    small = picture.copy()
+    small.thumbnail((width, width), Picture.Resampling.NEAREST)
+    stream = io.BytesIO()
+    small.save(stream, "PNG", optimize=True, transparency=transparency)
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def _decoded(text: str) -> PictureImage:
+    from PIL import Image as Picture
+
+    picture = Picture.open(io.BytesIO(base64.b64decode(text)))
+    picture.load()
+    return picture
 
 
 def _rings(

@@ -19,7 +19,7 @@ from deepfinder_dask.campaigns.reporting.charts import HEIGHT, WIDTH, class_char
 from deepfinder_dask.campaigns.reporting.digests import Digest, digest_of
 from deepfinder_dask.campaigns.reporting.outliers import Flag, find_outliers
 from deepfinder_dask.campaigns.reporting.rows import Row, make_row, stage_times
-from deepfinder_dask.campaigns.reporting.settings import ReportSettings
+from deepfinder_dask.campaigns.reporting.settings import LARGEST, SMALLEST, ReportSettings
 from deepfinder_dask.campaigns.reporting.snapshots import THICKNESS
 from deepfinder_dask.campaigns.reporting.states import Campaign, State, read_campaign
 from deepfinder_dask.campaigns.reporting.words import duration, flattened, whole
@@ -29,8 +29,6 @@ from deepfinder_dask.particles.files import atomic_write
 
 PAGE = "report.html"
 """Name of the page in the campaign's folder."""
-LARGEST, SMALLEST = 96_000, 6_000
-"""Bytes of the largest picture, and of the smallest that still shows anything."""
 FLAGGED = 24
 """Most tomograms that are listed as worth a look; the table has all."""
 
@@ -47,7 +45,7 @@ def write_report(
     Parameters
     ----------
     campaign : str or path
-        Folder of the campaign.
+        Folder of the campaign, or its file (TOML).
     output : str or path, optional
         The page; by default ``report.html`` in the folder. An older page is replaced.
     settings : ReportSettings, optional
@@ -68,12 +66,21 @@ def write_report(
         If the page cannot be written.
     """
     settings = options_to_settings(ReportSettings, settings, options)
-    found = read_campaign(campaign)
+    found = read_campaign(_home(campaign))
     path = Path(output) if output is not None else found.folder / PAGE
     text = _render(found, settings, path.absolute().parent)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
+
+
+def _home(campaign: str | Path) -> Path:
+    """Folder of a campaign: the one given, or that in which its file leaves everything."""
+    if Path(campaign).is_dir():
+        return Path(campaign)
+    from deepfinder_dask.campaigns.planning.config import read_campaign as read_file
+
+    return read_file(campaign).home
 
 
 def _render(campaign: Campaign, settings: ReportSettings, beside: Path) -> str:
@@ -170,7 +177,8 @@ def _foot(campaign: Campaign) -> dict[str, Any]:
     facts = campaign.facts
     file = str(facts.get("file") or facts.get("campaign_file") or "CAMPAIGN.toml")
     word = shlex.quote(Path(file).name)
-    known = ("settings", "versions", "weights")
+    # The list of tomograms is the table of the page, and what was asked for is among the settings.
+    known = ("settings", "versions", "weights", "config", "tomograms", "file")
     rest = {key: value for key, value in facts.items() if key not in known}
     tables = [("Settings", flattened(_table(facts, "settings")), True)]
     tables += [(key.capitalize(), flattened(_table(facts, key)), False) for key in ("weights", "versions")]

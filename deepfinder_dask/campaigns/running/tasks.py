@@ -27,8 +27,6 @@ from deepfinder_dask.tomograms import Tomogram
 __all__ = ["Cluster", "Convert", "Digest", "Evaluate", "Export", "Identify", "Tell", "weights_of"]
 
 EVALUATION = "evaluation.json"
-PICTURE_BYTES = 16_000
-"""Bytes of a picture that is made before its volumes are dropped."""
 
 
 @contextmanager
@@ -179,10 +177,11 @@ class Digest:
     def __call__(self, folder: str) -> None:
         """Make it, in the tomogram's folder."""
         from deepfinder_dask.campaigns.reporting.digests import digest_of
+        from deepfinder_dask.campaigns.reporting.settings import LARGEST
         from deepfinder_dask.campaigns.reporting.states import read_state
 
         with reading_and_writing():
-            digest_of(read_state(Path(folder)), PICTURE_BYTES)
+            digest_of(read_state(Path(folder)), LARGEST)  # the page makes it smaller
 
 
 def _filled(text: str | None, name: str) -> str | None:

@@ -285,7 +285,7 @@ def _write_record(prepared: Prepared) -> None:
 
         held = campaign_facts(facts)
     config.home.mkdir(parents=True, exist_ok=True)
-    write_json(config.home / CAMPAIGN, {**held, "name": config.name, **wanted})
+    write_json(config.home / CAMPAIGN, {**held, "name": config.name, "file": config.file or None, **wanted})
 
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
