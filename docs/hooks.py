@@ -92,7 +92,8 @@ def notebook_page(path: Path) -> str:
     for cell in json.loads(path.read_text("utf-8"))["cells"]:
         text = "".join(cell["source"]).strip()
         if text:
-            parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+            words = re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", text).replace("](../docs/", "](../")
+            parts.append(words if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
     page = "\n\n".join(parts)
     if not page.startswith("# "):
         page = f"# {path.stem}\n\n{page}"

@@ -33,6 +33,8 @@ def _load(name: str) -> ModuleType:
 
 BLOCKS = _load("blocks")
 TINY = {
+    ("simulate", "quick"): "quick.toml",
+    ("train", "quick"): "quick_training.toml",
     ("simulate", "demo"): "scene.toml",
     ("simulate", "cell"): "scene.toml",
     ("simulate", "training"): "scene.toml",
@@ -112,7 +114,8 @@ def tiny(words: list[str]) -> list[str]:
     """The same command at a tiny size and in this process."""
     replaced = TINY.get((words[0], words[1])) if len(words) > 1 else None
     words = words if replaced is None else [words[0], replaced, *words[2:]]
-    words = ["." if before == "--data" else word for before, word in zip(["", *words], words, strict=False)]
+    if replaced == "training.toml":
+        words = ["." if before == "--data" else word for before, word in zip(["", *words], words, strict=False)]
     words = [SHAPE if word == "464,928,928" else word for word in words]
     for option in ("--workers", "-j"):
         if option in words:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -57,6 +59,38 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
         assert "unpkg.com/iframe-worker" not in script.read_text("utf-8")
     for sheet in site.rglob("*.css"):
         assert not re.search(r"url\(\s*['\"]?(?:https?:)?//", sheet.read_text("utf-8")), sheet.name
+
+
+def test_the_page_of_figures_is_what_scripts_printed(tmp_path: Path) -> None:
+    place = importlib.util.spec_from_file_location("page", ROOT / "benchmarks" / "lib" / "page.py")
+    assert place is not None
+    assert place.loader is not None
+    module = importlib.util.module_from_spec(place)
+    place.loader.exec_module(module)
+    readme = tmp_path / "README.md"
+    readme.write_text("# A\n\n## Figures\n\n| a | 12 |\n\n## More\n\nno figure\n")
+    (tmp_path / "convert.txt").write_text("peak 222 MiB\n")
+    page = module.page(readme, tmp_path)
+    assert "| a | 12 |" in page
+    assert "## convert\n\n`benchmarks/convert.py`: Convert a synthetic MRC file" in page
+    assert "```text\npeak 222 MiB\n```" in page
+    assert "no figure" not in page
+
+
+def test_notebooks_become_pages(tmp_path: Path) -> None:
+    """Text and code in order; links to other notebooks lead to their pages."""
+    code = {"cell_type": "code", "source": ["import deepfinder_dask as df\n", "df.info"], "outputs": []}
+    cells = [{"cell_type": "markdown", "source": "# One\n\n[two](02_two.ipynb), [x](../docs/install.md)"}, code]
+    (tmp_path / "01_one.ipynb").write_text(json.dumps({"cells": cells}))
+    place = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+    assert place is not None
+    assert place.loader is not None
+    module = importlib.util.module_from_spec(place)
+    place.loader.exec_module(module)
+    page = module.notebook_page(tmp_path / "01_one.ipynb")
+    assert page.startswith("# One\n\n`notebooks/01_one.ipynb`")
+    assert "[two](02_two.md), [x](../install.md)" in page
+    assert page.endswith("```python\nimport deepfinder_dask as df\ndf.info\n```\n")
 
 
 def test_pictures_are_small() -> None:

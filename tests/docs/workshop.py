@@ -33,6 +33,11 @@ counts = { ring = 1 }
 gap = 10.0
 imaging = { snr = 0.1, defocus = 3.0, tilt_limit = 40, tilt_step = 20 }
 """
+QUICK = SCENE.partition("[[tomogram]]")[0] + "".join(
+    "[[tomogram]]" + SCENE.partition("[[tomogram]]")[2].replace('"demo"', f'"{name}"')
+    for name in ("train_1", "train_2", "validation", "test")
+)
+"""Four tomograms of the scene."""
 CAMPAIGN = """
 name = "cells"
 output = "cells"
@@ -100,6 +105,11 @@ def set_up(folder: Path) -> None:
     write_classes((CLASSES[0], ParticleClass("membrane", 2, kind="structure")), folder / "old_classes.toml")
     (folder / "campaign.toml").write_text(CAMPAIGN)
     (folder / "scene.toml").write_text(SCENE)
+    (folder / "quick.toml").write_text(QUICK)
+    quick = TRAINING.replace("TS_01", "train_1").replace("TS_02", "validation")
+    (folder / "quick_training.toml").write_text(
+        quick.replace("picks.parquet", "train_1_particles.parquet", 1).replace("picks", "validation_particles")
+    )
     (folder / "training.toml").write_text(TRAINING)
     _write_mrc(folder / "membranes.mrc", np.pad(np.ones((SHAPE[0], 2, SHAPE[2]), np.int8), ((0, 0), (28, 2), (0, 0))))
     _write_mrc(folder / "annotated.mrc", np.ones(SHAPE, np.int8))
