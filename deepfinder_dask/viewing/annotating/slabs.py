@@ -22,7 +22,7 @@ from deepfinder_dask.tomograms import Tomogram, Volume
 from deepfinder_dask.viewing.annotating.settings import MOST_SLICES
 from deepfinder_dask.viewing.sampling import PLANES, factors
 
-KEPT = 176 * 2**20
+KEPT = 128 * 2**20
 """Bytes of chunks that are kept, as codes."""
 LARGEST = 128 * 2**20
 """Bytes of the largest chunk that is worth reading for a slice."""
