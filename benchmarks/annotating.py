@@ -7,8 +7,8 @@ Run::
     python benchmarks/annotating.py --shape 64,96,128           # small
 
 *overview*: the whole plane on 600 pixels; *first*: the coarser one that is shown before it where nobody has been yet;
-*window*: 512 × 512 voxels of the full resolution; *whole*: the plane at full resolution. *jump*: to slices far from each
-other; *scroll*: slice by slice.
+*window*: 512 × 512 voxels of the full resolution; *whole*: the plane at full resolution. *jump*: to slices far from
+each other; *scroll*: slice by slice.
 """
 
 from __future__ import annotations

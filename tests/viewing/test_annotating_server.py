@@ -42,7 +42,7 @@ def pyramid(tmp_path_factory: pytest.TempPathFactory) -> Tomogram:
 
 
 @given(st.data())
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_slices_are_those_of_the_volume(pyramid, data) -> None:
     """Every part of every slice of every level, alone or the mean of several; with next to no room for chunks."""
     whole = [level.read() for level in pyramid.levels]

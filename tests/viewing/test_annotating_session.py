@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfinder_dask.blocks import Box
@@ -204,6 +204,7 @@ def test_undo_and_redo(todo, known) -> None:
 
 
 @given(steps, st.data())
+@settings(max_examples=60)
 def test_a_journal_cut_anywhere_is_a_state_on_the_way(tmp_path_factory, todo, data) -> None:
     """Killed at any byte, what was acknowledged before is there, and nothing else; and one can go on."""
     folder = tmp_path_factory.mktemp("j") / "p.parquet.journal"
