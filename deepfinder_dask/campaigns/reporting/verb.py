@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.environment import TemplateStream
 from markupsafe import Markup
 
 from deepfinder_dask.campaigns.reporting.charts import HEIGHT, WIDTH, class_charts
@@ -29,6 +30,8 @@ from deepfinder_dask.particles.files import atomic_write
 
 PAGE = "report.html"
 """Name of the page in the campaign's folder."""
+SHOWN = 20
+"""Most settings that are shown without a click."""
 FLAGGED = 24
 """Most tomograms that are listed as worth a look; the table has all."""
 
@@ -68,9 +71,9 @@ def write_report(
     settings = options_to_settings(ReportSettings, settings, options)
     found = read_campaign(_home(campaign))
     path = Path(output) if output is not None else found.folder / PAGE
-    text = _render(found, settings, path.absolute().parent)
+    page = _render(found, settings, path.absolute().parent)
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        page.dump(str(temporary), encoding="utf-8")  # piece by piece: it is never held as a whole
     return path
 
 
@@ -83,7 +86,7 @@ def _home(campaign: str | Path) -> Path:
     return read_file(campaign).home
 
 
-def _render(campaign: Campaign, settings: ReportSettings, beside: Path) -> str:
+def _render(campaign: Campaign, settings: ReportSettings, beside: Path) -> TemplateStream:
     states = campaign.tomograms
     done = [one for one in states if one.done]
     size = _picture_size(settings.picture_bytes, len(done))
@@ -109,7 +112,7 @@ def _render(campaign: Campaign, settings: ReportSettings, beside: Path) -> str:
     return (
         _environment()
         .get_template("report.html")
-        .render(
+        .stream(
             **_head(campaign, rows, finished, counted),
             css=Markup(_template_text("report.css")),  # our own file
             script=Markup(script),  # our own file
@@ -140,7 +143,7 @@ def _head(
 ) -> dict[str, Any]:
     """Name, times and totals."""
     done, all_of = len([row for row in rows if row.state == "done"]), len(rows)
-    volume = sum(one.volume or 0.0 for one in finished.values()) / 1e9  # µm³
+    volume = sum(one.volume or 0.0 for one in finished.values())  # nm³
     spent = sum(row.seconds for row in rows)
     totals = [
         {
@@ -155,7 +158,8 @@ def _head(
         },
     ]
     if volume:
-        totals.append({"label": "volume seen", "value": f"{volume:.3g} µm³", "note": ""})
+        seen = f"{volume / 1e9:.3g} µm³" if volume >= 1e6 else f"{whole(volume)} nm³"
+        totals.append({"label": "volume seen", "value": seen, "note": ""})
     scores = _pooled(one.evaluation.get("overall", {}) for one in finished.values())
     if scores is not None:
         evaluated = sum(one.f1 is not None for one in finished.values())
@@ -180,7 +184,8 @@ def _foot(campaign: Campaign) -> dict[str, Any]:
     # The list of tomograms is the table of the page, and what was asked for is among the settings.
     known = ("settings", "versions", "weights", "config", "tomograms", "file")
     rest = {key: value for key, value in facts.items() if key not in known}
-    tables = [("Settings", flattened(_table(facts, "settings")), True)]
+    settings = flattened(_table(facts, "settings"))
+    tables = [("Settings", settings, len(settings) <= SHOWN)]
     tables += [(key.capitalize(), flattened(_table(facts, key)), False) for key in ("weights", "versions")]
     tables.append(("Everything else in campaign.json", flattened(rest), False))
     return {
