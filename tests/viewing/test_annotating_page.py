@@ -358,6 +358,7 @@ def test_levels_of_the_pyramid_lie_on_each_other(browser, folder, tmp_path) -> N
         asked = [one for one in browser.requests() if "slice?" in one]
         levels |= {part for one in asked for part in one.split("&") if part.startswith("level=")}
         assert len(levels) > 1, "more than one level was shown"
+        assert all("slices=3" in one for one in asked if "warm" not in one), "smoothed as asked for"
         assert len(placed) == 3
         assert np.abs(np.array(placed)[:, 1:] - (99.5, 307.5)).max() <= 3.6, "in the middle, to a pixel of 3.5 voxels"
         page.key(Keys.ESCAPE)
