@@ -93,6 +93,13 @@ def test_notebooks_become_pages(tmp_path: Path) -> None:
     assert page.endswith("```python\nimport deepfinder_dask as df\ndf.info\n```\n")
 
 
+def test_the_paper_is_mapped_to_modules_that_exist() -> None:
+    text = (ROOT / "docs" / "explained" / "paper.md").read_text("utf-8")
+    named = re.findall(r"`([a-z_]+/(?:[a-z_/]+\.py)?)`", text)
+    assert len(named) > 25
+    assert [name for name in named if not (ROOT / "deepfinder_dask" / name).exists()] == []
+
+
 def test_pictures_are_small() -> None:
     pictures = [path for path in (ROOT / "docs").rglob("*") if path.suffix in (".png", ".jpg", ".svg", ".webp")]
     assert len(pictures) > 8
