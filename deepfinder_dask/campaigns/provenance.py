@@ -119,7 +119,8 @@ def input_facts(path: str | Path) -> dict[str, Any]:
         return facts | {"metadata_sha256": hash_metadata(file)}
     if is_remote(file):
         return facts  # a URL that is no store: convert refuses it
-    return facts | {"bytes": Path(file).stat().st_size, "sha256": hash_file(file)}
+    digest = hash_file(file)  # tells of a file that is not there
+    return facts | {"bytes": Path(file).stat().st_size, "sha256": digest}
 
 
 def lasting_name(weights: str | Path) -> str:

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from deepfinder_dask.campaigns import LocateSettings, locate, provenance, read_provenance, reproduce, write_provenance
+from deepfinder_dask.campaigns import (
+    LocateSettings,
+    locate,
+    provenance,
+    read_provenance,
+    reproduce,
+    run,
+    write_provenance,
+)
 from deepfinder_dask.campaigns.provenance import campaign_facts, hash_file, input_facts
 from deepfinder_dask.campaigns.reproduction import settings_of
 from deepfinder_dask.errors import FormatError, InputError, WeightsError
@@ -67,6 +75,27 @@ def test_particles_are_made_again_byte_for_byte(inputs, located, tmp_path):
     assert again.differences == ()
     written = (tmp_path / "again" / "particles.parquet").read_bytes()
     assert written == (located.folder / "particles.parquet").read_bytes()
+
+
+def test_particles_of_a_campaign_are_made_again_from_its_provenance(campaign, tmp_path):
+    """What ``run`` left of a tomogram, alone, is enough; and its page lists the same particles."""
+    run(campaign(1))
+    home = tmp_path / "out" / "tomograms" / "t0"
+    again = reproduce(home / "provenance.json", tmp_path / "again")
+    assert len(again.located.particles) > 0
+    assert again.same
+    assert (tmp_path / "again" / "particles.parquet").read_bytes() == (home / "particles.parquet").read_bytes()
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert f"<dt>particles</dt><dd>{len(again.located.particles)}<" in page
+    assert "deepfinder run c.toml --retry-failed" in page
+
+
+def test_a_tomogram_that_is_gone_is_named(located, tmp_path):
+    facts = read_provenance(located.folder)
+    facts["input"]["path"] = str(tmp_path / "gone.mrc")
+    write_provenance(tmp_path, facts)
+    with pytest.raises(InputError, match=r"gone\.mrc: cannot be read: No such file"):
+        reproduce(tmp_path, tmp_path / "again")
 
 
 def test_what_is_told_is_what_was_used(inputs, located):
