@@ -71,14 +71,27 @@ class Parcel:
         self.items = items
 
 
-def run_batch(parcel: Parcel, work: Work) -> Done:
+class Sealed:
+    """Keeps the scheduler from looking for tasks inside the function's data.
+
+    Parameters
+    ----------
+    work : Work
+        The function of a run.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+
+def run_batch(parcel: Parcel, work: Work | Sealed) -> Done:
     """Apply the function to the items of a batch.
 
     Parameters
     ----------
     parcel : Parcel
         The items.
-    work : Work
+    work : Work or Sealed
         The function.
 
     Returns
@@ -86,6 +99,8 @@ def run_batch(parcel: Parcel, work: Work) -> Done:
     Done
         Items in neither of its lists were not done: the batch was told to end.
     """
+    if isinstance(work, Sealed):
+        work = work.work
     done = Done()
     started = time.perf_counter()
     scope = Scope(_no_longer_wanted())

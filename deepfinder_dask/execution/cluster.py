@@ -1,7 +1,7 @@
 """Items on the workers of a Dask cluster: a window of small batches, collected and released as they are done.
 
 There are no edges between items, so a cluster never holds their data, and a scheduler never more than the window. Items
-are sent one a task at first, and up to sixteen where they turn out to be quick. When a worker dies, the items
+are sent one a task at first, and up to sixty-four where they turn out to be quick. When a worker dies, the items
 it may have died of are run again, each alone in the cluster; one that loses its worker twice more is given up.
 """
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from deepfinder_dask.execution.batches import Work
+from deepfinder_dask.execution.batches import Sealed, Work
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -24,13 +24,6 @@ class Batch:
     """The only workers that may take it."""
     alone: bool
     """Whether nothing else of the run is under way."""
-
-
-class Sealed:
-    """Keeps the scheduler from looking for tasks inside the function's data."""
-
-    def __init__(self, work: Work) -> None:
-        self.work = work
 
 
 def keep(sealed: Sealed) -> Work:

@@ -14,9 +14,9 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from deepfinder_dask.errors import PartialFailure
-from deepfinder_dask.execution.batches import Done, Parcel, Work, run_batch
+from deepfinder_dask.execution.batches import Done, Parcel, Sealed, Work, run_batch
 from deepfinder_dask.execution.computing import check_interrupt
-from deepfinder_dask.execution.dispatch import Batch, Bell, Sealed, group_name, keep
+from deepfinder_dask.execution.dispatch import Batch, Bell, group_name, keep
 from deepfinder_dask.execution.protocol import Failure, calls_in_flight, resource_of
 from deepfinder_dask.execution.sharing import Pool, Share, name_of
 from deepfinder_dask.execution.workforce import Workforce
@@ -24,7 +24,7 @@ from deepfinder_dask.execution.workforce import Workforce
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-LARGEST_BATCH = 16
+LARGEST_BATCH = 64
 """Items a task, at most."""
 TASK_SECONDS = 0.05
 """A task is given as many items as take about so long."""
@@ -35,6 +35,8 @@ PATIENCE = 2.0
 """Seconds between two looks at the workers while nothing comes back."""
 TOGETHER = 0.01
 """Seconds to wait for more results that can be fetched at once, where items are quick."""
+SMALL = 4096
+"""Bytes of a function below which it is sent with each task."""
 RESENT = 3
 """How often the function is sent again because the worker that took it died."""
 ALONE = 2
@@ -75,6 +77,7 @@ class Run:
         self.reached = self.workforce.addresses
         self.carrier: Future[Any] | None = None
         self.carriers = 0
+        self.small: bool | None = None
         self.fresh = iter(range(len(items)))
         self.left = len(items)  # not yet submitted for the first time
         self.again: deque[int] = deque()
@@ -189,11 +192,19 @@ class Run:
         self.sent += 1
         return f"{self.group}-{'..'.join(map(str, ends))}-{self.token}-{self.sent}"
 
-    def _carrier(self) -> Future[Any]:
+    def _carrier(self) -> Future[Any] | Sealed:
         """The task that keeps the function, which may be large beside an item (it carries weights).
 
-        Unlike scattered data, it is made again when the workers that hold it die.
+        Unlike scattered data, it is made again when the workers that hold it die. A small function that workers took
+        before goes along with each task instead.
         """
+        from distributed.protocol.pickle import dumps
+
+        if self.small is None:
+            known = self.name in self.pool.learnt  # to be taken without harm
+            self.small = known and len(dumps(self.work)) < SMALL
+        if self.small:
+            return Sealed(self.work)
         if self.carrier is None or self.carrier.status in ("error", "cancelled"):
             self.carriers += 1
             if self.carriers > RESENT:
