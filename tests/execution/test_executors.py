@@ -13,6 +13,7 @@ import pytest
 
 from deepfinder_dask.errors import InputError, PartialFailure, SettingsError
 from deepfinder_dask.execution import DaskExecutor, open_executor
+from deepfinder_dask.execution.window import LARGEST_BATCH
 
 ITEMS = list(range(23))
 
@@ -78,9 +79,8 @@ def test_only_a_window_of_items_is_submitted(cluster):
     done = 0
     for _ in DaskExecutor(cluster.client, tasks_ahead=2).run(partial(scaled, 1), items, label="window"):
         done += 1
-        assert items.taken <= done - 1 + 2 * (
-            2 * 2 * 16
-        )  # two tasks ahead for each of two workers, and as many fetched
+        ahead = 2 * 2 * LARGEST_BATCH  # two tasks for each of two workers, and as many fetched
+        assert items.taken <= done - 1 + 2 * ahead
     assert done == len(items)
 
 

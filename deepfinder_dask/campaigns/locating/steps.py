@@ -67,7 +67,13 @@ class Steps:
     @property
     def clustering(self) -> ClusterSettings:
         """How the label map is clustered."""
-        own = {"overwrite": True, "voxel_size": None, "classes": None, "tomogram": self.name, **self.clustered_by}
+        own: dict[str, Any] = {
+            "overwrite": True,
+            "voxel_size": None,
+            "classes": None,
+            "tomogram": self.name,
+            **self.clustered_by,
+        }
         return self.settings.part(ClusterSettings, **own)
 
     def convert(self, *, progress: bool) -> None:

@@ -52,6 +52,10 @@ class LocatingStage:
     def clear(self, place: Place) -> None:
         """Remove nothing: small files are replaced."""
 
+    def run(self, place: Place, executor: Executor, outcome: Outcome) -> None:
+        """Do it; each kind says how."""
+        raise NotImplementedError
+
     def steps(self, place: Place) -> Steps:
         """The tomogram on its way."""
         from deepfinder_dask.campaigns.locating.steps import Steps
@@ -203,7 +207,7 @@ KINDS: dict[str, type[LocatingStage]] = {
 
 def stages_of(config: CampaignConfig, weights: Mapping[str, Any]) -> list[Stage]:
     """Stages that a campaign asks for, in order."""
-    return [KINDS[name](config, weights) for name in config.stages.names()]  # type: ignore[misc]
+    return [KINDS[name](config, weights) for name in config.stages.names()]
 
 
 def settings_for(config: CampaignConfig, entry: Entry) -> LocateSettings:
