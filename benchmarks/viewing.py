@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -88,7 +87,7 @@ def measure(browser: Any, words: list[str]) -> dict[str, float]:
         status = Path(f"/proc/{child.pid}/status").read_text().splitlines()
         peak = next(int(line.split()[1]) / 1024 for line in status if line.startswith(PEAK))
     finally:
-        child.send_signal(signal.SIGINT)
+        child.terminate()
         child.wait(60)
         browser.open("about:blank")
     if first is None:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         View,
         annotate,
         distributions,
+        napari_layers,
         orthoslices,
         projection,
         view,
@@ -59,7 +60,7 @@ _ROOMS = {
     "targets": "Target target",
     "tomograms": "Imaging Tomogram convert convert_many info",
     "training": "train watch",
-    "viewing": "Annotator View annotate distributions orthoslices projection view write_pictures",
+    "viewing": "Annotator View annotate distributions napari_layers orthoslices projection view write_pictures",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
@@ -96,6 +97,7 @@ __all__ = [
     "info",
     "load_weights",
     "locate",
+    "napari_layers",
     "orthoslices",
     "projection",
     "read_classes",

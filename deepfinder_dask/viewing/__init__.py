@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         write_evaluation_pictures,
     )
     from deepfinder_dask.viewing.histograms import distributions
+    from deepfinder_dask.viewing.lazy_layers import napari_layers
     from deepfinder_dask.viewing.means import projection
     from deepfinder_dask.viewing.pictures import write_pictures
     from deepfinder_dask.viewing.slices import orthoslices
@@ -39,6 +40,7 @@ _HOMES = {
     "distributions": "histograms",
     "evaluation_figure": "evaluations",
     "evaluation_sheet": "evaluations",
+    "napari_layers": "lazy_layers",
     "orthoslices": "slices",
     "projection": "means",
     "threshold_curves": "thresholds",
@@ -59,6 +61,7 @@ __all__ = [
     "distributions",
     "evaluation_figure",
     "evaluation_sheet",
+    "napari_layers",
     "orthoslices",
     "projection",
     "threshold_curves",
