@@ -128,6 +128,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     with chromium() as browser:
         browser.resize(1600, 900)
         alone = [measure(browser, [str(paths["tomogram.zarr"])]) for _ in range(options.repeats)]
+        print(json.dumps(alone), file=sys.stderr)  # the rest takes a while where there is no graphics card
         everything = measure(browser, [str(paths["tomogram.zarr"]), *more])
     best = min(alone, key=lambda one: one["seconds_to_image"])
     return {

@@ -159,6 +159,7 @@ def chromium() -> Iterator[Browser]:
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=service))
+        driver.set_script_timeout(300)  # drawing without a graphics card keeps a busy machine busy
         try:
             yield Browser(driver, asked)
         finally:

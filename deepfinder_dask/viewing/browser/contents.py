@@ -139,8 +139,7 @@ def read_sets(
     if isinstance(particles, Mapping):
         given = list(particles.items())
     else:
-        single = isinstance(particles, str | Path | Particles)
-        several = [] if particles is None else [particles] if single else list(particles)
+        several: Sequence[Table] = [particles] if isinstance(particles, str | Path | Particles) else particles or []
         given = [(_name_of(one), one) for one in several]
     for what, values in (("names", settings.names), ("colours", settings.colours)):
         if len(values) > len(given):
@@ -163,8 +162,7 @@ def read_table(table: Table, tomogram: Tomogram, settings: ViewSettings, classes
     InputError
         As :func:`read_sets`.
     """
-    hints = {"voxel_size": tomogram.voxel_size, "shape": tomogram.shape}
-    every = read_particles(table, classes=list(classes) or None, **hints)
+    every = read_particles(table, classes=list(classes) or None, voxel_size=tomogram.voxel_size, shape=tomogram.shape)
     if settings.name is not None:
         return every.of_tomogram(settings.name)
     if len(every.tomograms) > 1 and tomogram.name not in every.tomograms:
