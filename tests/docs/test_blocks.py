@@ -70,7 +70,7 @@ def here(stocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path / "work"
 
 
-SLOW = ("index.md", "your-tomograms.md")
+SLOW = ("index.md", "your-tomograms.md", "campaigns.md", "memory.md", "old-weights.md")
 """Documents whose commands others show too: run with -m slow."""
 SHOWN = [
     pytest.param(path, id=path.name, marks=[pytest.mark.slow] if path.name in SLOW else [])
