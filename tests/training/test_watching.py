@@ -256,18 +256,23 @@ def test_a_view_follows_a_run_and_ends_with_it(tmp_path, monkeypatch):
     shown, updated = [], threading.Event()
 
     class Handle:
-        def update(self, one):
-            shown.append(one._repr_html_())
+        def update(self, page):
+            shown.append(page)
             updated.set()
 
+    cell = types.SimpleNamespace(execution_count=1)
+    stand_in, display = types.ModuleType("IPython"), types.ModuleType("IPython.display")
+    stand_in.get_ipython, display.HTML = lambda: cell, str
+    display.display = lambda page, display_id: shown.append(page) or Handle()
     monkeypatch.setattr(view, "in_notebook", lambda: True)
-    display = types.ModuleType("IPython.display")
-    display.display = lambda one, display_id: shown.append(one._repr_html_()) or Handle()
+    monkeypatch.setitem(sys.modules, "IPython", stand_in)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     folder = tmp_path / "a <b> run"
     one = watch(folder, every=0.005)
     assert "waiting for a run to begin in" in shown[0]
     assert "<b>" not in shown[0]
+    one._ipython_display_()
+    assert len(shown) == 1, "the value of the same cell"
     entries = record(10)
     drawing = RunPictures(folder, CLASSES, 10)
     drawing.begin()
@@ -286,6 +291,10 @@ def test_a_view_follows_a_run_and_ends_with_it(tmp_path, monkeypatch):
     assert last["checks"][1][0] == "10"
     assert shown[-1].count("data:image/png") == 2, "curves and patches"
     assert repr(one).endswith("step 10 of 10)")
+    already = len(shown)
+    cell.execution_count = 2
+    one._ipython_display_()
+    assert len(shown) == already + 1, "another cell shows it again"
     with pytest.raises(SettingsError, match="more than 0"):
         watch(folder, every=0)
 

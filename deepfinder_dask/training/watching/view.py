@@ -42,6 +42,7 @@ class TrainingView:
         """What the run is; None until it has begun."""
         self._log = Log(self.folder / "log.jsonl")
         self._handle: Any = None
+        self._cell = -1
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -67,16 +68,26 @@ class TrainingView:
         """
         with self._lock:
             if self._catch_up() and self._handle is not None:
-                self._handle.update(self)
+                from IPython.display import HTML
+
+                self._handle.update(HTML(self._repr_html_()))
         return self
 
     def show(self) -> Self:
-        """Show the view here, once; from then on `refresh` brings it up to date in this place."""
-        if self._handle is None and in_notebook():
-            from IPython.display import display
+        """Show the view below this cell, once; from then on `refresh` brings it up to date in this place."""
+        if in_notebook():
+            from IPython import get_ipython
+            from IPython.display import HTML, display
 
-            self._handle = display(self, display_id=True)
+            cell = get_ipython().execution_count
+            if cell != self._cell:
+                self._cell = cell
+                self._handle = display(HTML(self._repr_html_()), display_id=True)
         return self
+
+    def _ipython_display_(self) -> None:
+        """What the value of a cell shows: the view, but not twice below one cell."""
+        self.show()
 
     def follow(self, every: float = 2.0) -> Self:
         """Show the view here, and bring it up to date in the background until the run ends.
