@@ -41,7 +41,7 @@ class TrainingView:
         self.facts: RunFacts | None = None
         """What the run is; None until it has begun."""
         self._log = Log(self.folder / "log.jsonl")
-        self._handle: Any = None
+        self._handle: _Place | None = None
         self._cell = -1
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -68,21 +68,15 @@ class TrainingView:
         """
         with self._lock:
             if self._catch_up() and self._handle is not None:
-                from IPython.display import HTML
-
-                self._handle.update(HTML(self._repr_html_()))
+                self._handle.update(self._repr_html_())
         return self
 
     def show(self) -> Self:
         """Show the view below this cell, once; from then on `refresh` brings it up to date in this place."""
         if in_notebook():
-            from IPython import get_ipython
-            from IPython.display import HTML, display
-
-            cell = get_ipython().execution_count
+            cell = _Place.cell()
             if cell != self._cell:
-                self._cell = cell
-                self._handle = display(HTML(self._repr_html_()), display_id=True)
+                self._cell, self._handle = cell, _Place(self._repr_html_())
         return self
 
     def _ipython_display_(self) -> None:
@@ -144,6 +138,28 @@ class TrainingView:
             return f"TrainingView({str(self.folder)!r}: no run yet)"
         step = int(self.record[-1]["step"]) if self.record else 0
         return f"TrainingView({str(self.folder)!r}: step {step} of {self.facts.steps})"
+
+
+class _Place:
+    """HTML below a cell of a notebook, which can be replaced later."""
+
+    def __init__(self, page: str) -> None:
+        from IPython.display import HTML, display
+
+        self._handle: Any = display(HTML(page), display_id=True)
+
+    def update(self, page: str) -> None:
+        """Show something else in this place."""
+        from IPython.display import HTML
+
+        self._handle.update(HTML(page))
+
+    @staticmethod
+    def cell() -> int:
+        """Number of the cell that is executed."""
+        from IPython import get_ipython
+
+        return int(get_ipython().execution_count)
 
 
 def watch(folder: str | Path, *, every: float = 2.0) -> TrainingView:
