@@ -271,6 +271,7 @@ def test_a_view_follows_a_run_and_ends_with_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr(view, "in_notebook", lambda: True)
     monkeypatch.setattr(view, "_Place", Place)
+    monkeypatch.setattr(view, "REST", 0)
     folder = tmp_path / "a <b> run"
     one = watch(folder, every=0.005)
     assert "waiting for a run to begin in" in shown[0]
