@@ -49,15 +49,21 @@ def zarr_format(ome_zarr: str) -> Literal[2, 3]:
 
 
 def compressors(dtype: np.dtype[Any], compression: str, *, v3: bool) -> Any:
-    """What zarr's ``create_array`` wants as ``compressors``."""
+    """What zarr's ``create_array`` wants as ``compressors``; in Zarr v3 each chunk has a checksum (CRC-32C) at its end.
+
+    A bit that a disk turns would otherwise be read as another grey value or label, and nobody would know.
+    """
     if compression not in ("auto", "lz4", "none"):
         raise SettingsError(f"expected compression auto, lz4 or none, got {compression!r}")
-    if compression == "none" or (compression == "auto" and dtype.kind == "f"):
-        return None
+    plain = compression == "none" or (compression == "auto" and dtype.kind == "f")
     if v3:
-        from zarr.codecs import BloscCodec
+        from zarr.codecs import BloscCodec, Crc32cCodec
 
-        return BloscCodec(cname="lz4", clevel=3, shuffle="shuffle", typesize=dtype.itemsize)
+        if plain:
+            return [Crc32cCodec()]
+        return [BloscCodec(cname="lz4", clevel=3, shuffle="shuffle", typesize=dtype.itemsize), Crc32cCodec()]
+    if plain:
+        return None
     from numcodecs import Blosc  # type: ignore[import-untyped]  # ships no types
 
     return Blosc(cname="lz4", clevel=3, shuffle=Blosc.SHUFFLE)

@@ -131,7 +131,8 @@ class Volume:
     def codec(self) -> str:
         """How chunks are compressed, in a word: ``blosc``, ``zstd`` …, or ``none``."""
         codecs = [type(c).__name__ if not hasattr(c, "codec_id") else c.codec_id for c in self._array.compressors]
-        return ", ".join(c.removesuffix("Codec").lower() for c in codecs) or "none"
+        names = [codec.removesuffix("Codec").lower() for codec in codecs]
+        return ", ".join(name for name in names if name != "crc32c") or "none"  # a checksum is no compression
 
     def read(self, box: Box | None = None) -> NDArray[Any]:
         """Values of a box of voxels, all classes of it where the array has classes.

@@ -206,6 +206,24 @@ def test_a_full_disk_is_a_storage_error(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_a_turned_bit_is_never_read_as_a_value(tmp_path, noise, dtype):
+    """Also where nothing is compressed, so that any bits are values."""
+    values = noise((20, 20, 20), dtype)
+    volume = make(tmp_path / "v.zarr", values)
+    for shard in sorted(path for path in (tmp_path / "v.zarr" / "0" / "c").rglob("*") if path.is_file()):
+        whole = shard.read_bytes()
+        for part in (0.1, 0.5, 0.9):
+            turned = bytearray(whole)
+            turned[int(part * len(whole))] ^= 4
+            shard.write_bytes(bytes(turned))
+            with pytest.raises(FormatError, match="cannot be read: damaged"):
+                volume.read()
+        shard.write_bytes(whole)
+    assert np.array_equal(volume.read(), values)
+    assert volume.codec in ("none", "blosc")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_damaged_shards_give_one_line(tmp_path, noise, dtype):
     volume = make(tmp_path / "a.zarr", noise((20, 20, 20), dtype))
     shard = tmp_path / "a.zarr" / "0" / "c" / "0" / "0" / "0"
