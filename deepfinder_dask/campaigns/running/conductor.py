@@ -73,6 +73,8 @@ class Conductor:
     """Where it stands, for whoever looks."""
     until: str | None = None
     """The last stage that is done in this run; None for all."""
+    doubted: Callable[[Place, str], str | None] | None = None
+    """Name of the stage whose result a reason of failure says to be damaged: it is made again, once."""
     asked: Callable[[], bool] | None = None
     """Whether somebody wants it to stop."""
 
@@ -83,6 +85,7 @@ class Conductor:
         self.space = Space(self.home, self.limits.free_disk, self.limits.wait_for_disk, self.board.say)
         self._ended: BaseException | None = None
         self._stopped = False
+        self._damaged: set[tuple[str, str]] = set()
 
     def place(self, entry: Entry) -> Place:
         """A tomogram and its folder."""
@@ -182,6 +185,8 @@ class Conductor:
         state.state, state.reason = "running", None
         for stage in stages[first:]:
             if not self._stage(rank, place, stage, wanted[stage.name], state):
+                if self._removed_damage(place, stages, state):
+                    self._drive(rank, entry, state)
                 return
             if stage.name == self.until and stage is not stages[-1]:
                 state.state = "pending"
@@ -264,6 +269,19 @@ class Conductor:
             record.state = state.state
         state.write(place.folder)
         return False
+
+    def _removed_damage(self, place: Place, stages: Sequence[Stage], state: TomogramState) -> bool:
+        """Remove a result of an earlier stage that turns out to be damaged; False where there is none, or once more."""
+        name = None if self.doubted is None else self.doubted(place, state.reason or "")
+        if name is None or (place.entry.name, name) in self._damaged:
+            return False
+        self._damaged.add((place.entry.name, name))
+        self.board.say(f"{place.entry.name}: what {name} left is damaged, and is made again")
+        for stage in stages:
+            if stage.name == name:
+                stage.clear(place)
+        state.stages.pop(name, None)
+        return True
 
     def _executor(self, rank: int, kind: str) -> Executor:
         if isinstance(self.executor, DaskExecutor):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 WHOLE_VOXELS = 2**27
 """Most voxels of a label map that one worker clusters alone, while others are busy with other tomograms."""
+DAMAGED = "cannot be read: damaged"
+"""What is said of stored values whose checksum is wrong."""
 WHOLE_BLOCKS = 4
 """Most blocks, where their size was given."""
 
@@ -203,6 +205,15 @@ KINDS: dict[str, type[LocatingStage]] = {
     kind.name: kind for kind in (ConvertStage, SegmentStage, ClusterStage, ExportStage, EvaluateStage)
 }
 """Stages by name, in the order of the work."""
+
+
+def damaged_stage(place: Place, reason: str) -> str | None:
+    """The stage whose result cannot be read any more, as a later one says; None where it says nothing like it."""
+    stores = {"convert": "tomogram.zarr", "segment": "segmentation.zarr"}
+    for name, store in stores.items():
+        if DAMAGED in reason and f"{place.folder / store}/" in reason:
+            return name
+    return None
 
 
 def stages_of(config: CampaignConfig, weights: Mapping[str, Any]) -> list[Stage]:

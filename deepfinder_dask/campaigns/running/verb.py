@@ -14,7 +14,14 @@ from deepfinder_dask.campaigns.planning.config import CampaignConfig, read_campa
 from deepfinder_dask.campaigns.planning.entries import Entry, find_entries
 from deepfinder_dask.campaigns.running.conductor import Conductor
 from deepfinder_dask.campaigns.running.handle import Campaign
-from deepfinder_dask.campaigns.running.locating import config_facts, finish, settings_for, stages_of, tidy
+from deepfinder_dask.campaigns.running.locating import (
+    config_facts,
+    damaged_stage,
+    finish,
+    settings_for,
+    stages_of,
+    tidy,
+)
 from deepfinder_dask.campaigns.running.results import (
     PARTICLES,
     SUMMARY,
@@ -243,6 +250,7 @@ def _conduct(prepared: Prepared, board: Board, progress: bool | None, handle: Ca
             tidy=lambda place, where: tidy(config, place, where),
             board=board,
             until=prepared.until,
+            doubted=damaged_stage,
             asked=None if handle is None else lambda: handle.stopping,
         )
         try:
