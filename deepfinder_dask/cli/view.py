@@ -62,7 +62,7 @@ def view(
     """
     from deepfinder_dask.viewing import view
 
-    with view(tomogram, list(particles), truth=truth, found=found, settings=settings) as shown:
+    with view(tomogram, list(particles) or None, truth=truth, found=found, settings=settings) as shown:
         sys.stderr.write(f"view at {shown.url} — Ctrl-C here ends it\n")
         sys.stderr.flush()
         if open:

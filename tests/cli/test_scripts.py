@@ -192,3 +192,29 @@ def test_nothing_heavy_is_loaded_for_help(words: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""
+
+
+def test_a_folder_is_viewed_with_its_own_particles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --particles the function is left to find those that locate left."""
+    import deepfinder_dask.viewing as viewing
+
+    given: list[object] = []
+
+    class Shown:
+        url = "http://127.0.0.1/"
+
+        def __enter__(self) -> Shown:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def wait(self) -> None: ...
+
+    def view(tomogram: str, particles: object, **_: object) -> Shown:
+        given.append(particles)
+        return Shown()
+
+    monkeypatch.setattr(viewing, "view", view, raising=False)
+    assert main(["view", "found", "--no-open"]) == 0
+    assert main(["view", "found", "-p", "a.parquet", "--no-open"]) == 0
+    assert given == [None, ["a.parquet"]]
