@@ -87,7 +87,8 @@ SIZES: Mapping[str, Size] = MappingProxyType(
             validation="validation",
             test=("test", "test_noisy"),
             training={
-                "steps": 700,
+                "normalisation": "mean-std",
+                "steps": 490,
                 "patch_size": 48,
                 "batch": 4,
                 "shift": 13,
