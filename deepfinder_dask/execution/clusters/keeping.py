@@ -136,14 +136,16 @@ class Keeper:
     async def _idle(self, count: int, present: set[str]) -> list[str]:
         """Jobs that still wait in the queue, then such all whose workers have nothing to do."""
         waiting = [name for name in self.cluster.worker_spec if not self._names(name) & present]
-        free = {str(name) for name in await self.cluster.scheduler_comm.workers_to_close(target=0, attribute="name")}
+        scheduler: Any = self.cluster.scheduler_comm
+        free = {str(name) for name in await scheduler.workers_to_close(target=0, attribute="name")}
         idle = [n for n in self.cluster.worker_spec if n not in waiting and (self._names(n) & present) <= free]
         return [*waiting, *idle][:count]
 
     def _let_go(self, names: Sequence[str]) -> Coroutine[Any, Any, None]:
         async def retire() -> None:
             workers = sorted(set().union(*(self._names(name) for name in names)))
-            await self.cluster.scheduler_comm.retire_workers(names=workers, remove=True, close_workers=True)
+            scheduler: Any = self.cluster.scheduler_comm
+            await scheduler.retire_workers(names=workers, remove=True, close_workers=True)
             await self.cluster.scale_down(list(names))
 
         return retire()

@@ -83,7 +83,9 @@ def _ended(host: Any) -> bool:
 def _host_class() -> Any:
     from distributed.deploy import ssh
 
-    class _Host(ssh.Worker):
+    base: Any = ssh.Worker  # untyped
+
+    class _Host(base):  # type: ignore[misc]
         async def start(self) -> None:
             with Attempt() as attempt:
                 await super().start()
