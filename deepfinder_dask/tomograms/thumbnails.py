@@ -61,7 +61,8 @@ def central_slice(path: str, levels: Sequence[Volume], classes: Sequence[Particl
 def _grey(plane: NDArray[np.generic]) -> NDArray[np.uint8]:
     values = np.nan_to_num(plane.astype(np.float32), nan=0.0)
     black, white = (float(v) for v in np.percentile(values, (1, 99)))
-    return (np.clip((values - black) / max(white - black, 1e-12), 0, 1) * 255).astype(np.uint8)
+    grey: NDArray[np.float32] = np.clip((values - black) / max(white - black, 1e-12), 0, 1)
+    return (grey * 255).astype(np.uint8)
 
 
 def _coloured(plane: NDArray[np.generic], classes: Sequence[ParticleClass]) -> NDArray[np.uint8]:

@@ -5,14 +5,14 @@ Counts per interval of values do not depend on the order of voxels, so that no c
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfinder_dask.tomograms.tomogram import Robust
 
-KEY_BITS = 20
+KEY_BITS: Final = 20
 """Leading bits of a 32-bit float that make an interval: sign, 8 bits of exponent, 11 of mantissa."""
 CLIPPED = (1.0, 99.0)
 """Percentiles that grey values are clipped to before their robust mean and standard deviation are taken."""
@@ -69,7 +69,8 @@ class ValueCounts:
     def _keys(self, values: NDArray[Any]) -> NDArray[Any]:
         if self._span is not None:
             low, step = self._span[0], self._step
-            return np.clip(np.floor((values.astype(np.float64) - low) / step) + 1, 0, 2**KEY_BITS - 1).astype(np.int64)
+            numbers = np.floor((values.astype(np.float64) - low) / step) + 1
+            return numbers.clip(0, 2**KEY_BITS - 1).astype(np.int64)
         with np.errstate(over="ignore"):
             bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
         return np.right_shift(bits, 32 - KEY_BITS)
@@ -92,7 +93,7 @@ class ValueCounts:
             values = bins.astype(f"u{self._dtype.itemsize}").view(self._dtype).astype(np.float64)
             return values, values
         if self._span is not None:
-            low = self._span[0] + (bins - 1) * self._step
+            low = np.asarray(self._span[0] + (bins - 1) * self._step, np.float64)
             high = low + self._step
             low[bins == 0], high[bins == 2**KEY_BITS - 1] = self._minimum, self._maximum
             return low, high

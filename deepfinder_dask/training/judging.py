@@ -37,7 +37,7 @@ class FixedPatches:
         """
         labels, finite = engine.predict(network, self.values)
         self.found = labels.numpy()
-        named = {}
+        named: dict[str, float] = {}
         for label, (precision, recall, f1) in scores_of_voxels(
             self.found, self.truth, network.classes, self.known
         ).items():

@@ -209,7 +209,9 @@ class _Run:
     def _pictures(self, shown: bool) -> RunPictures:
         """What draws the run, with a view in the notebook, if this is one."""
         view = TrainingView(self.folder) if shown and in_notebook() else None
-        pictures = RunPictures(self.folder, self.data.classes, self.config.steps, view and view.refresh)
+        pictures = RunPictures(
+            self.folder, self.data.classes, self.config.steps, None if view is None else view.refresh
+        )
         pictures.begin()
         if view is not None:
             view.refresh().show()

@@ -20,6 +20,7 @@ from deepfinder_dask.viewing.browser.settings import ViewSettings
 from deepfinder_dask.viewing.marks import marks_of
 
 if TYPE_CHECKING:
+    from deepfinder_dask.particles import ParticleClass
     from deepfinder_dask.tomograms import Volume
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -89,12 +90,13 @@ def layer_data(
     if known and {"0.5", "99.5"} <= set(known) and known["0.5"] < known["99.5"]:
         shown["contrast_limits"] = (known["0.5"], known["99.5"])
     layers: list[LayerData] = [(_lazy(tomogram.levels), shown | {"colormap": "gray"}, "image")]
-    classes = ()
+    classes: tuple[ParticleClass, ...] = ()
     if labels is not None:
         found = open_labels(labels, tomogram)
         classes = found.classes
-        colours: dict[int | None, str] = {None: "#00000000", 0: "#00000000", **found.colours}
-        extra = {"name": "instances" if found.instances else "labels", "opacity": 0.5}
+        colours: dict[int | None, str] = {None: "#00000000", 0: "#00000000"}
+        colours.update(found.colours.items())
+        extra: dict[str, Any] = {"name": "instances" if found.instances else "labels", "opacity": 0.5}
         if found.colours and not found.instances:
             extra["colormap"] = colours
         layers.append((_lazy(found.image.levels), _volume(found.image.levels, tomogram.voxel_size) | extra, "labels"))

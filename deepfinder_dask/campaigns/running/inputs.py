@@ -66,4 +66,4 @@ def has_changed(source: str, held: Mapping[str, Any]) -> bool:
         return False
     if all(held.get(key) == value for key, value in stamp.items()):
         return False
-    return stamp["bytes"] != held.get("bytes") or identify(source)["sha256"] != held["sha256"]
+    return bool(stamp["bytes"] != held.get("bytes") or identify(source)["sha256"] != held["sha256"])

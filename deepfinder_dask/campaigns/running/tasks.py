@@ -128,8 +128,12 @@ class Evaluate:
                 if steps.name not in truth.tomograms:
                     raise InputError(f"{self.truth} has no tomogram {steps.name!r}: give it a truth in a manifest")
                 truth = truth.of_tomogram(steps.name)
-            named = {name: _filled(getattr(self.settings, name), steps.name) for name in ("mask", "truth_volume")}
-            result = evaluate(truth, found, replace(self.settings, **named))
+            settings = replace(
+                self.settings,
+                mask=_filled(self.settings.mask, steps.name),
+                truth_volume=_filled(self.settings.truth_volume, steps.name),
+            )
+            result = evaluate(truth, found, settings)
             with atomic_write(steps.folder / EVALUATION) as temporary:
                 temporary.write_text(json.dumps(result.to_dict(), ensure_ascii=False, indent=1) + "\n")
             return list(result.notes)
