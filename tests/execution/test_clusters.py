@@ -63,6 +63,7 @@ def test_every_kind_has_an_example():
         ({"kind": "local", "processes": True}, "workers.processes: expected a whole number, got True"),
         ({"kind": "local", "processes": 0}, "workers.processes: expected at least 1, got 0"),
         ({"kind": "local", "memory": "8 gigs"}, "workers.memory: expected a size such as \"8GiB\", got '8 gigs'"),
+        ({"kind": "local", "memory": "0GiB"}, "workers.memory: expected a size such as \"8GiB\", got '0GiB'"),
         ({"kind": "scheduler"}, "workers.address: kind = 'scheduler' needs it, found none"),
         ({"kind": "ssh", "hosts": "node"}, "workers.hosts: expected a list of words in quotes, got 'node'"),
         ({"kind": "ssh", "hosts": []}, "workers.hosts: expected at least one host, got none"),

@@ -15,11 +15,11 @@ from deepfinder_dask.execution.clusters.settings import (
     LsfWorkers,
     PbsWorkers,
     SlurmWorkers,
-    to_bytes,
     to_clock,
     to_seconds,
 )
 from deepfinder_dask.execution.local import KEPT_MEMORY, PRELOAD, THREADS, THREADS_BY_GPU, VISIBLE, shared_environment
+from deepfinder_dask.execution.sizes import to_bytes
 
 LISTINGS = {
     "slurm": ("squeue", "--noheader", "--format=%A", "--user"),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from deepfinder_dask.execution.clusters.settings import GpuWorkers, LocalWorkers, to_bytes
+from deepfinder_dask.execution.clusters.settings import GpuWorkers, LocalWorkers
 from deepfinder_dask.execution.local import (
     KEPT_MEMORY,
     PRELOAD,
@@ -17,6 +17,7 @@ from deepfinder_dask.execution.local import (
     shared_environment,
     visible_devices,
 )
+from deepfinder_dask.execution.sizes import to_bytes
 from deepfinder_dask.execution.workforce import CPU, SLOT
 
 GPU = "GPU"

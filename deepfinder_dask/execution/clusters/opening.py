@@ -20,12 +20,12 @@ from deepfinder_dask.execution.clusters.settings import (
     SchedulerWorkers,
     SshWorkers,
     WorkersTable,
-    to_bytes,
 )
 from deepfinder_dask.execution.clusters.ssh import ssh_group
 from deepfinder_dask.execution.local import deaf_to_interrupts, kept_environment, local_workers, shared_environment
 from deepfinder_dask.execution.opening import open_executor
 from deepfinder_dask.execution.protocol import Executor
+from deepfinder_dask.execution.sizes import to_bytes
 
 
 @contextmanager

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 from deepfinder_dask.errors import SettingsError
+from deepfinder_dask.execution.sizes import to_bytes
 
-UNITS = {"": 1, "B": 1}
-UNITS |= {f"{letter}{end}": 1024**power for power, letter in enumerate("KMGT", 1) for end in ("", "iB")}
-UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)}
 MARGIN = 0.1
 """Part of the walltime before whose end workers leave by themselves."""
 LONGEST_MARGIN = 600.0
@@ -247,20 +245,6 @@ KINDS: dict[str, type[WorkersTable]] = {
 """Dataclass by the word behind ``kind =``."""
 
 
-def to_bytes(text: str) -> int:
-    """Bytes from ``8GiB``, ``8 GB`` or ``8G``.
-
-    Raises
-    ------
-    SettingsError
-        If it is none of these.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)", text.strip())
-    if match is None or match[2] not in UNITS or float(match[1]) <= 0:
-        raise SettingsError(f'workers.memory: expected a size such as "8GiB", got {text!r}')
-    return int(float(match[1]) * UNITS[match[2]])
-
-
 def to_seconds(name: str, text: str) -> float:
     """Seconds from ``HH:MM:SS`` or ``D-HH:MM:SS``.
 
@@ -288,5 +272,11 @@ def _at_least(name: str, value: int | None, lowest: int) -> None:
 
 
 def _check_memory(text: str | None) -> None:
-    if text is not None:
-        to_bytes(text)
+    if text is None:
+        return
+    try:
+        size = to_bytes(text)
+    except ValueError:
+        size = 0
+    if size <= 0:
+        raise SettingsError(f'workers.memory: expected a size such as "8GiB", got {text!r}')

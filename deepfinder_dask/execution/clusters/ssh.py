@@ -9,7 +9,7 @@ from typing import Any
 from deepfinder_dask.errors import InputError
 from deepfinder_dask.execution.clusters.groups import Started, Workplace, resources
 from deepfinder_dask.execution.clusters.required import require
-from deepfinder_dask.execution.clusters.settings import SshWorkers, to_bytes
+from deepfinder_dask.execution.clusters.settings import SshWorkers
 from deepfinder_dask.execution.local import (
     KEPT_MEMORY,
     PRELOAD,
@@ -19,6 +19,7 @@ from deepfinder_dask.execution.local import (
     shared_environment,
 )
 from deepfinder_dask.execution.protocol import Attempt, reason_of
+from deepfinder_dask.execution.sizes import to_bytes
 from deepfinder_dask.execution.worker_start import PROCESSES
 
 
