@@ -114,19 +114,27 @@ class Share:
         pool = self.pool
         window = min(window, pool.limits.get(self.kind, NO_LIMIT))
         with pool._lock:
+            withdrawn = self in pool._asking  # workers came: nothing needs to run alone yet
+            if withdrawn:
+                pool._asking.remove(self)
             same = [share for share in pool._shares if share.kind == self.kind]
             room = window - sum(share.under_way for share in same)
             first = any(share.waiting and share.rank < self.rank for share in same)
-            if wanted < 1 or pool._asking or first or room < min(least, max(1, window)):
-                self.waiting = wanted > 0
-                return 0
-            self.waiting = False
             taken = min(room, wanted)
+            if wanted < 1 or pool._asking or first or room < min(least, max(1, window)):
+                taken = 0
+            self.waiting = wanted > 0 and not taken
             self.under_way += taken
-            return taken
+            # Those that stood behind this run, and found no room, may find some now.
+            woken = self._others_waiting() if withdrawn or 0 < taken < room else []
+        for share in woken:
+            share.ring()
+        return taken
 
     def give(self, tasks: int) -> None:
         """Give back the room of tasks that came back, or were never submitted."""
+        if not tasks:
+            return  # runs that wake each other for nothing would never rest
         pool = self.pool
         with pool._lock:
             self.under_way -= tasks

@@ -71,6 +71,47 @@ def test_alone_means_alone_in_the_cluster():
     assert other.take(4, wanted=2) == 2
 
 
+def test_runs_that_wait_do_not_wake_each_other_for_nothing():
+    """A run that is woken gives back what came back meanwhile: most often nothing."""
+    pool, woken = Pool(), []
+    shares = [pool.join(rank) for rank in range(3)]
+    for share in shares[1:]:
+        share.when_woken(lambda: woken.append(1))
+    assert shares[0].take(2, wanted=2) == 2
+    assert [share.take(2, wanted=1) for share in shares[1:]] == [0, 0]
+    shares[1].give(0)
+    assert not woken
+    shares[0].give(1)
+    assert len(woken) == 2
+
+
+def test_who_stands_behind_another_is_woken_when_room_is_left():
+    pool, woken = Pool(), []
+    busy, earlier, later = pool.join(0), pool.join(1), pool.join(2)
+    later.when_woken(lambda: woken.append("later"))
+    assert busy.take(4, wanted=4) == 4
+    assert (earlier.take(4, wanted=1), later.take(4, wanted=3)) == (0, 0)
+    busy.give(3)
+    assert woken == ["later"]
+    assert later.take(4, wanted=3) == 0  # the earlier one first
+    assert earlier.take(4, wanted=1) == 1
+    assert woken == ["later", "later"]
+    assert later.take(4, wanted=3) == 2
+
+
+def test_who_need_not_be_alone_any_more_holds_nobody_up():
+    pool, woken = Pool(), []
+    other, suspect = pool.join(0), pool.join(1)
+    other.when_woken(lambda: woken.append("other"))
+    assert other.take(2, wanted=1) == 1
+    assert not suspect.alone()
+    assert other.take(2, wanted=1) == 0
+    assert suspect.take(4, wanted=2) == 0  # the other comes first
+    assert woken == ["other"]
+    assert other.take(4, wanted=1) == 1
+    assert suspect.take(4, wanted=2) == 2
+
+
 def test_busy_seconds_of_overlapping_batches_count_once():
     clock = BusyClock()
     with clock.running(), clock.running():
