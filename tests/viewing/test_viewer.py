@@ -259,3 +259,90 @@ def test_the_command_serves_until_it_is_interrupted(cell: Path, particles: Parti
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["view", str(tmp_path / "none.zarr"), "--no-open"]) == 2
     assert capsys.readouterr().err.startswith("error: no such tomogram")
+
+
+def test_a_page_opens_in_the_middle_of_the_slice_with_most_particles(cell: Path) -> None:
+    corner = Particles.from_voxels(
+        [(8, 2, 3), (8, 3, 9), (8, 17, 5)],
+        tomogram="cell",
+        facts=TomogramFacts(VOXEL, SHAPE),
+        labels=[1, 1, 1],
+        classes=(ParticleClass("small", 1, radius=30.0),),
+    )
+    with view(cell, corner) as shown:
+        assert list(shown.state.position) == [35, 10, 8]
+
+
+def test_sets_of_particles_never_take_the_name_of_a_layer(cell: Path, segmentation: Path, particles: Particles) -> None:
+    """The page tells layers apart by name: the list at the side is that of the particles."""
+    sets = {"labels": particles, "labels centres": particles, "found": particles}
+    with view(cell, sets, labels=str(segmentation), truth=particles, found=particles, tolerance="50A") as shown:
+        names = [one.name for one in shown.state.layers]
+        selected = shown.state.selected_layer.layer
+    assert len(set(names)) == len(names), names
+    assert {"labels", "labels 2", "found", "found 2"} <= set(names)
+    assert selected == "missed"
+
+
+def test_no_tables_and_no_particles(cell: Path) -> None:
+    empty = Particles.empty({"cell": TomogramFacts(VOXEL, SHAPE)}, CLASSES)
+    with view(cell, empty, truth=empty, found=empty) as shown:
+        layers = {one["name"]: one.get("annotations", []) for one in shown.state.to_json()["layers"]}
+    assert {len(one) for one in layers.values()} == {0}
+
+
+def test_contrast_of_a_large_array_reads_its_middle_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One level and no statistics, as other programs leave it: memory does not grow with it."""
+    volume = create_image(tmp_path / "big.zarr", shape=(30, 40, 50), dtype="float32", voxel_size=VOXEL)
+    values = np.full((30, 40, 50), 100.0, np.float32)
+    values[10:20, 15:25, 20:30] = np.linspace(-3, 3, 1000).reshape(10, 10, 10)
+    volume.write(Box.whole(volume.space), values)
+    finish_image(tmp_path / "big.zarr")
+    monkeypatch.setattr("deepfinder_dask.viewing.browser.states.SAMPLE", 10)
+    with view(tmp_path / "big.zarr") as shown:
+        low, high = shown.state.to_json()["layers"][0]["shaderControls"]["contrast"]["range"]
+    assert -3 < low < -2.9
+    assert 2.9 < high < 3
+
+
+def test_a_store_made_anew_is_read_anew(tmp_path: Path) -> None:
+    """In a notebook a segmentation is repeated under its name, and looked at again."""
+    for value in (7, 9):
+        volume = create_image(tmp_path / "a.zarr", shape=SHAPE, dtype="int64", voxel_size=VOXEL, overwrite=value == 9)
+        volume.write(Box.whole(SHAPE), np.full(SHAPE, value))
+        finish_image(tmp_path / "a.zarr")
+        blocks = Blocks((Volume(str(tmp_path / "a.zarr"), "0"),), VOXEL, segments=True)
+        assert set(np.frombuffer(blocks.answer("0/0-64_0-20_0-10"), np.uint32)) == {value}
+
+
+@pytest.mark.parametrize("what", ["moved", "no unit", "unit", "lz4"])
+def test_stores_that_the_client_would_misplace_or_not_read(what: str, tmp_path: Path) -> None:
+    """As other programs write them: the page gets blocks, where every position means the same voxel."""
+    path = tmp_path / "foreign.zarr"
+    codec = {"id": "lz4", "acceleration": 1} if what == "lz4" else {"id": "zlib", "level": 1}
+    (path / "0").mkdir(parents=True)
+    axes = [{"name": name, "type": "space", "unit": "angstrom"} for name in "zyx"]
+    moves = [{"type": "scale", "scale": list(VOXEL)}, {"type": "translation", "translation": [0, 0, 0]}]
+    entry = {"version": "0.4", "axes": axes, "datasets": [{"path": "0", "coordinateTransformations": moves}]}
+    array = {
+        "zarr_format": 2, "shape": SHAPE, "chunks": SHAPE, "dtype": "|u1", "compressor": codec, "fill_value": 3,
+        "order": "C", "filters": None, "dimension_separator": "/",
+    }  # fmt: skip
+    attributes = {"multiscales": [entry]}
+    (path / "0" / ".zarray").write_text(json.dumps(array))
+    (path / ".zgroup").write_text('{"zarr_format": 2}')
+
+    def source() -> str:
+        (path / ".zattrs").write_text(json.dumps(attributes))
+        with view(path) as shown:
+            return json.dumps(shown.state.to_json()["layers"][0]["source"])
+
+    if what != "lz4":
+        assert "|zarr2:" in source()
+    if what == "moved":
+        moves[1]["translation"] = [0, 100, 0]
+    elif what == "no unit":
+        del axes[1]["unit"]
+    elif what == "unit":
+        axes[1]["unit"] = "å"
+    assert "|neuroglancer-precomputed:" in source()

@@ -47,6 +47,7 @@ class Blocks:
         segments: bool = False,
         class_number: int | None = None,
     ) -> None:
+        _read.cache_clear()  # a store that was made anew has the name of the one before
         self.levels, self.class_number = _halved(levels), class_number
         self.dtype = np.dtype("uint32" if segments else "float32" if class_number is None else "uint8")
         nm = [v / 10 for v in reversed(voxel_size)]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, count
+from typing import Any
 
 import neuroglancer
 import numpy as np
+from numpy.typing import NDArray
 
-from deepfinder_dask.blocks import Shape3, triple
-from deepfinder_dask.tomograms import Tomogram, open_image
+from deepfinder_dask.blocks import Box, triple
+from deepfinder_dask.tomograms import Tomogram, Volume, open_image
 from deepfinder_dask.viewing.browser.contents import LabelMap, ParticleSet, open_scores
 from deepfinder_dask.viewing.browser.layers import grey_layer, heat_layer, label_layer, names_document, particle_layers
 from deepfinder_dask.viewing.browser.serving import PageServer
@@ -20,6 +23,8 @@ PANEL = (480, 400)
 """Pixels of a panel, width and height, that the tomogram is fitted to when the page opens."""
 MOST_COLOURS = 20_000
 """Particles of an instance map that get the colour of their class; the page is told of each by name."""
+SAMPLE = 256
+"""Edge in voxels of what is read to find the range of grey values where the store does not say it."""
 HEAT = "#ff5a00"
 """Colour of a probability, which belongs to no class."""
 
@@ -32,7 +37,7 @@ def start_state(server: PageServer, tomogram: Tomogram) -> neuroglancer.ViewerSt
     server : PageServer
         Serves the tomogram as "tomogram".
     tomogram : Tomogram
-        Read by the page; here only where it has no statistics, and then its coarsest level.
+        Read by the page; here only where it has no statistics, and then the middle of its coarsest level.
     """
     state = neuroglancer.ViewerState()
     state.title = tomogram.name
@@ -57,7 +62,7 @@ def full_state(
     sets: Sequence[ParticleSet] = (),
     scores: str | None = None,
 ) -> neuroglancer.ViewerState:
-    """A viewer with all that is asked for, through the slices that cut most particles.
+    """A viewer with all that is asked for, at the slice across z that cuts most particles.
 
     Parameters
     ----------
@@ -78,15 +83,17 @@ def full_state(
     if scores is not None:
         _add_scores(state, server, tomogram, scores)
     for one_set in sets:
+        name = _free_name(state, one_set.name)
         spheres, centres = particle_layers(tomogram, one_set.particles, colour=one_set.colour, notes=one_set.notes)
-        state.layers.append(name=f"{one_set.name} centres", layer=centres)
-        state.layers.append(name=one_set.name, layer=spheres)
-    z, y, x = _through(tomogram, [marks_of(tomogram, one.particles) for one in sets])
-    state.position = [x, y, z]
+        state.layers.append(name=f"{name} centres", layer=centres)
+        state.layers.append(name=name, layer=spheres)
+    # In the middle of x and y, so that the tomogram fills the panels.
+    _, ny, nx = tomogram.shape
+    state.position = [nx // 2, ny // 2, _slice_through(tomogram, [marks_of(tomogram, one.particles) for one in sets])]
     if sets:
         # The list of particles: a click on one goes there.
         spheres.tab = "annotations"
-        state.selected_layer.layer = sets[-1].name
+        state.selected_layer.layer = name
         state.selected_layer.visible = True
     return state
 
@@ -132,7 +139,7 @@ def _contrast(tomogram: Tomogram) -> tuple[tuple[float, float], tuple[float, flo
     if known and {"0.1", "0.5", "99.5", "99.9"} <= set(known):
         shown, window = (known["0.5"], known["99.5"]), (known["0.1"], known["99.9"])
     else:
-        values = [tomogram.levels[-1].read()]
+        values = [_middle(tomogram.levels[-1])]
         shown, window = grey_range(values), grey_range(values, 0.0, 100.0)
     if shown[0] == shown[1]:
         shown = (shown[0] - 0.5, shown[1] + 0.5)
@@ -140,12 +147,24 @@ def _contrast(tomogram: Tomogram) -> tuple[tuple[float, float], tuple[float, flo
     return shown, (min(window[0], shown[0] - reach), max(window[1], shown[1] + reach))
 
 
-def _through(tomogram: Tomogram, marks: Sequence[Marks]) -> Shape3:
-    """Voxel (z, y, x) through which slices cut most particles; the middle where there are none."""
+def _middle(volume: Volume) -> NDArray[Any]:
+    """Grey values in the middle of a volume, all of them where it is small."""
+    edges = triple(min(n, SAMPLE) for n in volume.space)
+    start = triple((n - e) // 2 for n, e in zip(volume.space, edges, strict=True))
+    return volume.read(Box(start, triple(a + e for a, e in zip(start, edges, strict=True))))
+
+
+def _free_name(state: neuroglancer.ViewerState, name: str) -> str:
+    """A name for a set that no layer has, nor one for its centres."""
+    taken = {one.name for one in state.layers}
+    names = chain([name], (f"{name} {number}" for number in count(2)))
+    return next(one for one in names if not {one, f"{one} centres"} & taken)
+
+
+def _slice_through(tomogram: Tomogram, marks: Sequence[Marks]) -> int:
+    """Voxel along z at which a slice cuts most particles; the middle where there are none."""
     if not sum(map(len, marks)):
-        return triple(n // 2 for n in tomogram.shape)
+        return tomogram.shape[0] // 2
     centres = np.concatenate([one.centres for one in marks])
     radii = np.concatenate([one.radii for one in marks])
-    return triple(
-        densest_index(centres[:, axis], radii / tomogram.voxel_size[axis], tomogram.shape[axis]) for axis in range(3)
-    )
+    return densest_index(centres[:, 0], radii / tomogram.voxel_size[0], tomogram.shape[0])
