@@ -278,6 +278,11 @@ def test_a_port_that_is_taken(annotator, tomogram, tmp_path) -> None:
         assert second.url in repr(second)
 
 
+def test_the_card_is_text(annotator, monkeypatch) -> None:
+    monkeypatch.setattr(type(annotator._server.session.tomogram), "name", "<script>&")
+    assert "Annotate &lt;script&gt;&amp;</a>" in annotator._repr_html_()
+
+
 def test_the_page_is_packaged() -> None:
     folder = Path(slabs.__file__).with_name("page")
     names = {one.name for one in folder.iterdir()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import sys
 import webbrowser
@@ -67,7 +68,8 @@ class Annotator:
         return f"Annotator({self.url} → {self._server.session.output})"
 
     def _repr_html_(self) -> str:
-        return f'<a href="{self.url}" target="_blank">Annotate {self._server.session.tomogram.name}</a>'
+        name = html.escape(self._server.session.tomogram.name)
+        return f'<a href="{self.url}" target="_blank">Annotate {name}</a>'
 
 
 def annotate(
