@@ -12,8 +12,9 @@ Sizes: ``tiny`` takes seconds and says nothing, ``cpu`` takes over an hour a net
 paper's settings and wants a GPU. Whatever is interrupted goes on with the same command; ``--network`` does one network
 of a study, and a study's table has the networks that are done.
 
-Thresholds of size and score are chosen on the validation tomogram, and the figures are of test tomograms, whose seeds
-and imaging the training never saw. A particle counts as found within one class radius.
+Thresholds of size and score by class, and one of size for localisation (whatever the class), are chosen on the
+validation tomogram, and the figures are of test tomograms, whose seeds and imaging the training never saw. A particle
+counts as found within one class radius.
 """
 
 from __future__ import annotations
