@@ -18,6 +18,7 @@ import pytest
 from deepfinder_dask.campaigns.planning.config import Limits
 from deepfinder_dask.campaigns.planning.entries import Entry
 from deepfinder_dask.campaigns.running.conductor import Conductor
+from deepfinder_dask.campaigns.running.inputs import has_changed, identify
 from deepfinder_dask.campaigns.running.stages import BlocksStage
 from deepfinder_dask.campaigns.running.states import TomogramState
 from deepfinder_dask.campaigns.running.survey import survey
@@ -153,6 +154,73 @@ def test_a_disk_that_stays_full_ends_the_campaign(tmp_path, monkeypatch):
     with pytest.raises(StorageError, match=r"is full .*: free some space, then run the same again"):
         Conductor(tmp_path, [scripted()], SerialExecutor(), limits=Limits(free_disk=100, wait_for_disk=0.01)).run(work)
     assert work[0][1].state == "pending"
+
+
+def test_room_that_was_freed_before_it_was_looked_for_is_used(tmp_path, monkeypatch):
+    stage = scripted(a=[StorageError("cannot write x: the disk is full: free some space")])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1000, 0, 900))
+    monkeypatch.setattr("deepfinder_dask.campaigns.running.space.WAIT_EVERY", 0.001)
+    monkeypatch.setattr("deepfinder_dask.campaigns.running.space.AGAIN_AFTER", 0.01, raising=False)
+    _, states = conduct(tmp_path, stage, "a", wait_for_disk=0.5)
+    assert (states["a"].state, stage.begun["a"]) == ("done", 2)
+
+
+def test_a_quota_that_nobody_frees_ends_the_campaign(tmp_path, monkeypatch):
+    stage = scripted(a=[StorageError("cannot write x: disk quota exceeded") for _ in range(1000)])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1000, 0, 900))
+    monkeypatch.setattr("deepfinder_dask.campaigns.running.space.WAIT_EVERY", 0.001)
+    monkeypatch.setattr("deepfinder_dask.campaigns.running.space.AGAIN_AFTER", 0.01, raising=False)
+    with pytest.raises(StorageError, match="free some space, then run the same again"):
+        conduct(tmp_path, stage, "a", wait_for_disk=0.2)
+
+
+def test_a_full_disk_that_met_a_state_is_waited_for(tmp_path, monkeypatch):
+    frees, errors = [500, 0, 0, 900], [StorageError("state.json: cannot be written: No space left on device")]
+    written = TomogramState.write
+
+    def write(state, folder):
+        if errors:
+            raise errors.pop()
+        written(state, folder)
+
+    monkeypatch.setattr(TomogramState, "write", write)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1000, 0, frees.pop(0) if len(frees) > 1 else frees[0]))
+    monkeypatch.setattr("deepfinder_dask.campaigns.running.space.WAIT_EVERY", 0.001)
+    _, states = conduct(tmp_path, scripted(), "a")
+    assert states["a"].state == "done"
+
+
+def test_what_cannot_be_tidied_stays_and_stops_no_other(tmp_path):
+    def tidy(place, executor):
+        if place.entry.name == "a":
+            raise PartialFailure(f"digest-a: item 0 {DEADLY}")
+
+    work = work_of("a", "b")
+    conductor = Conductor(tmp_path, [scripted()], SerialExecutor(), limits=Limits(free_disk=0), tidy=tidy)
+    conductor.run(work)
+    assert [state.state for _, state in work] == ["done", "done"]
+    assert "a: " in conductor.board.messages[0]
+
+
+def test_up_to_a_stage_asked_for_again_goes_no_further(tmp_path):
+    stages = [BlocksStage(abs, 2, "first"), BlocksStage(abs, 2, "second")]
+    work = work_of("a")
+    for _ in range(2):
+        Conductor(tmp_path, stages, SerialExecutor(), limits=Limits(free_disk=0), until="first").run(work)
+        assert (work[0][1].state, list(work[0][1].stages)) == ("pending", ["first"])
+
+
+def test_an_input_that_cannot_be_looked_at_counts_as_unchanged(tmp_path, monkeypatch):
+    file = tmp_path / "t.mrc"
+    file.write_bytes(b"MAP ")
+    held = identify(str(file))
+    os.utime(file, (1, 1))
+
+    def refused(source):
+        raise PermissionError(errno.EACCES, "Permission denied", source)
+
+    monkeypatch.setattr("deepfinder_dask.campaigns.running.inputs.identify", refused)
+    assert not has_changed(str(file), held)
 
 
 def test_only_retry_failed_touches_what_was_given_up(tmp_path):

@@ -29,6 +29,7 @@ from deepfinder_dask.campaigns.running.stages import Outcome, Place, Stage, iden
 from deepfinder_dask.campaigns.running.states import StageState, TomogramState, now
 from deepfinder_dask.campaigns.running.trouble import Verdict, judge
 from deepfinder_dask.campaigns.running.watching import Board, Watched
+from deepfinder_dask.errors import StorageError
 from deepfinder_dask.execution import DaskExecutor, Pool, Scope, SharedExecutor, check_interrupt
 from deepfinder_dask.execution.protocol import Attempt, reason_of
 
@@ -183,21 +184,28 @@ class Conductor:
             if stage is not stages[first] or held is None or held.identity != wanted[stage.name]:
                 state.stages.pop(stage.name, None)
         state.state, state.reason = "running", None
-        for stage in stages[first:]:
+        until = next((i for i, s in enumerate(stages) if s.name == self.until), len(stages) - 1)
+        for stage in stages[first : until + 1]:
             if not self._stage(rank, place, stage, wanted[stage.name], state):
                 if self._removed_damage(place, stages, state):
                     self._drive(rank, entry, state)
                 return
-            if stage.name == self.until and stage is not stages[-1]:
-                state.state = "pending"
-                state.write(place.folder)
-                return
+        if until < len(stages) - 1:
+            state.state, state.reason = "pending", None
+            self._write(place, state)
+            return
         if self.finish is not None and not self._finish(rank, place, state, self.finish):
             return
         state.state, state.stage, state.reason = "done", None, None
-        state.write(place.folder)
+        self._write(place, state)
         if self.tidy is not None:
-            self.tidy(place, self._executor(rank, "clustering"))
+            with Attempt() as attempt:
+                self.tidy(place, self._executor(rank, "clustering"))
+            error, attempt.error = attempt.error, None
+            if error is not None and judge(error) == "end":
+                raise error
+            if error is not None:  # what is there too long does no harm
+                self.board.say(f"{entry.name}: done, but nothing of it is dropped: {reason_of(error)}")
 
     def _stage(self, rank: int, place: Place, stage: Stage, identity: str, state: TomogramState) -> bool:
         """One stage, tried again where that may help; whether it is done."""
@@ -207,7 +215,7 @@ class Conductor:
             record = StageState("running", started=now(), identity=identity)
             state.stages[stage.name], state.stage = record, stage.name
             state.attempts += 1
-            state.write(place.folder)
+            self._write(place, state)
             watched = Watched(self._executor(rank, stage.kind), self.board, self.space, place.entry.name, stage.name)
             outcome = Outcome()
             started = time.perf_counter()
@@ -267,8 +275,20 @@ class Conductor:
         state.state = "failed" if verdict == "fail" else "quarantined"
         if record is not None:
             record.state = state.state
-        state.write(place.folder)
+        self._write(place, state)
         return False
+
+    def _write(self, place: Place, state: TomogramState) -> None:
+        """Write a state; where the disk is full, when there is room."""
+        while True:
+            try:
+                state.write(place.folder)
+            except StorageError as error:
+                if judge(error) != "wait":
+                    raise
+                self.space.wait_after_full(reason_of(error))
+            else:
+                return
 
     def _removed_damage(self, place: Place, stages: Sequence[Stage], state: TomogramState) -> bool:
         """Remove a result of an earlier stage that turns out to be damaged; False where there is none, or once more."""

@@ -61,9 +61,12 @@ def has_changed(source: str, held: Mapping[str, Any]) -> bool:
     held : mapping
         What :func:`identify` gave then.
     """
-    stamp = stamp_of(source)
-    if not stamp or not held.get("sha256"):
+    try:
+        stamp = stamp_of(source)
+        if not stamp or not held.get("sha256"):
+            return False
+        if all(held.get(key) == value for key, value in stamp.items()):
+            return False
+        return bool(stamp["bytes"] != held.get("bytes") or identify(source)["sha256"] != held["sha256"])
+    except OSError:  # whoever needs to read it will tell
         return False
-    if all(held.get(key) == value for key, value in stamp.items()):
-        return False
-    return bool(stamp["bytes"] != held.get("bytes") or identify(source)["sha256"] != held["sha256"])

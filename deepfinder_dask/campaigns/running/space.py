@@ -16,6 +16,10 @@ LOOK_EVERY = 2.0
 """Seconds between two looks at a disk that has room."""
 WAIT_EVERY = 1.0
 """Seconds between two looks at a disk that has none."""
+AGAIN_AFTER = 30.0
+"""Seconds after which a write that failed is tried again where the disk has room: what filled it may be gone."""
+NEW_AFTER = 120.0
+"""Seconds without such a failure after which the next one is patiently waited for anew."""
 
 
 class Space:
@@ -38,6 +42,7 @@ class Space:
         self._looked = float("-inf")
         self._lock = threading.Lock()
         self._told = False
+        self._failed = self._since = float("-inf")
 
     def check(self) -> None:
         """Wait where there is no room; cheap where there was some a moment ago."""
@@ -63,17 +68,23 @@ class Space:
             self.say("there is room on the disk again: going on")
 
     def wait_after_full(self, reason: str) -> None:
-        """Wait after a write failed for lack of room: until something was freed.
+        """Wait after a write failed for lack of room: until something was freed, or may have been before this look.
 
         Raises
         ------
         StorageError
             If nothing was freed for too long.
         """
-        until = time.monotonic() + self.patience
+        now = time.monotonic()
+        if now - self._failed > NEW_AFTER:
+            self._since = now
+        until = self._since + self.patience
         before = shutil.disk_usage(self.folder).free
-        while shutil.disk_usage(self.folder).free <= max(before, self.keep):
+        while (free := shutil.disk_usage(self.folder).free) <= max(before, self.keep):
+            if free > self.keep and time.monotonic() >= now + AGAIN_AFTER:
+                break
             self._wait(until, reason)
+        self._failed = time.monotonic()
         self.wait_for_room()
 
     def _wait(self, until: float, why: str) -> None:
