@@ -50,6 +50,8 @@ def write(tmp_path):
         ("[limits]\nretries = -2\n", r"c.toml, line 6: retries is 0 or more, got -2"),
         ("[stages]\ncluster = false\n", r"c.toml, line 6: export needs cluster"),
         ("keep = 1\n", r"c.toml, line 5: keep must be a table"),
+        ('[export]\nfiles = ["../p.star"]\n', r"c.toml, line 6: files are plain names, .*, got '../p.star'"),
+        ('[export]\nfiles = ["p.foo"]\n', r"c.toml, line 6: files: p.foo: no format for the suffix '.foo'"),
         ("outputs = 1\n", r"c.toml, line 5: unknown key 'outputs': did you mean 'output'"),
     ],
 )
@@ -100,6 +102,19 @@ def test_a_bad_manifest_is_told_by_its_row(write, tmp_path):
     (tmp_path / "m.csv").write_text("where,voxel_size\nraw/TS_01.mrc,10\n")
     with pytest.raises(InputError, match=r"expected a column path or .*, found where, voxel_size"):
         find_entries(config)
+
+
+def test_a_manifest_in_another_encoding_is_told_in_one_line(write, tmp_path):
+    config = read_campaign(write(HEAD.replace("raw/*.mrc", "m.csv")))
+    (tmp_path / "m.csv").write_bytes("path,name\nraw/TS_01.mrc,Zellkörper\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"m\.csv: cannot be read as a table"):
+        find_entries(config)
+
+
+def test_a_manifest_adds_what_it_knows_to_files_of_a_pattern(write, tmp_path):
+    (tmp_path / "m.csv").write_text("path,name,voxel_size\nraw/TS_01.mrc,first,13.5\n")
+    config = read_campaign(write(HEAD.replace('"raw/*.mrc"', '"raw/*.mrc", "m.csv"')))
+    assert next((one.name, one.voxel_size) for one in find_entries(config)) == ("first", 13.5)
 
 
 def test_relions_table_of_tomograms(write, tmp_path):

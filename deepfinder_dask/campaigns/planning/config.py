@@ -165,6 +165,19 @@ class Exports:
     pictures: bool = True
     """Also draw slices.png, projection.png and distributions.png."""
 
+    def __post_init__(self) -> None:
+        for name in self.files:
+            if name in EXPORTS:
+                continue
+            if Path(name).name != name or name.startswith("."):  # else all tomograms would write one file
+                raise SettingsError(f"files are plain names, each written for every tomogram, got {name!r}")
+            from deepfinder_dask.particles.formats.registry import format_for_output
+
+            try:
+                format_for_output(name)
+            except SettingsError as error:
+                raise SettingsError(f"files: {error}") from error
+
 
 @dataclass(frozen=True)
 class Tomograms:

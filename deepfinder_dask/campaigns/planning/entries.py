@@ -67,8 +67,10 @@ def find_entries(config: CampaignConfig, known: Mapping[str, str] | None = None)
     """
     found: dict[str, Entry] = {}
     for entry in _all(config):
-        if entry.source not in found:
-            found[entry.source] = entry
+        held = found.setdefault(entry.source, entry)
+        if held is not entry:  # a manifest of files that a pattern found adds what it knows
+            said = {f.name: getattr(entry, f.name) for f in fields(Entry) if not getattr(held, f.name)}
+            found[entry.source] = replace(held, **said)
     entries = _named(list(found.values()), known or {})
     if not entries:
         raise InputError(f"{config.file}: expected at least one tomogram, found none")
@@ -118,7 +120,10 @@ def read_manifest(path: str) -> list[Entry]:
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file (expected a manifest)")
-    rows = _star_rows(path) if path.lower().endswith(".star") else _csv_rows(path)
+    try:
+        rows = _star_rows(path) if path.lower().endswith(".star") else _csv_rows(path)
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a table ({error}): save it as CSV in UTF-8, or STAR") from error
     if not rows:
         raise InputError(f"{path}: expected at least one tomogram, found none")
     columns = {what: next((c for c in names if c in rows[0]), None) for what, names in _COLUMNS.items()}
