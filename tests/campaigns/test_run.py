@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deepfinder_dask.campaigns import locate, plan_campaign, run, status
+from deepfinder_dask.campaigns.reporting.states import read_campaign
+from deepfinder_dask.campaigns.running.tasks import weights_of
+from deepfinder_dask.campaigns.running.verb import configured, prepare
+from deepfinder_dask.campaigns.settings import RunSettings
 from deepfinder_dask.cli import main
 from deepfinder_dask.errors import InputError, OutputExistsError, SettingsError
 from deepfinder_dask.execution import hold
+from deepfinder_dask.networks import save_weights
 from deepfinder_dask.particles import Particles
 from deepfinder_dask.segmentation import Segmentation
 
@@ -124,6 +130,47 @@ def test_foreign_files_and_a_second_driver_are_refused(campaign, tmp_path):
         with pytest.raises(InputError, match="another process is at work"):
             run(file)
     assert not status(file).active
+
+
+def test_a_kill_while_the_first_file_is_written_leaves_an_empty_folder(campaign, tmp_path):
+    file, out = campaign(1), tmp_path / "out"
+    out.mkdir()
+    (out / ".campaign.json.0a1b2c3d.partial").write_text("{")
+    config = configured(file, RunSettings())
+    assert len(prepare(config, RunSettings()).survey.todo) == 1
+
+
+def test_a_kill_before_results_are_gathered_leaves_no_older_ones(campaign, tmp_path, monkeypatch):
+    file, out = campaign(1), tmp_path / "out"
+    assert run(file).particles
+    file.write_text(file.read_text().replace("[cluster]", "[cluster]\nmin_size = 100000"))
+
+    def killed(folder, names):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("deepfinder_dask.campaigns.running.verb.gather_particles", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(file, overwrite=True)
+    assert run(file).particles == len(Particles.read(out / "particles.parquet")) == 0
+
+
+def test_a_tomogram_that_is_no_longer_named_is_in_no_report(campaign, tmp_path):
+    file, out = campaign(2), tmp_path / "out"
+    run(file, only="convert")
+    (tmp_path / "m.csv").write_text("path,name\nt0.mrc,renamed\n")
+    file.write_text(file.read_text().replace("*.mrc", "m.csv"))
+    run(file, only="convert")
+    assert [one.name for one in read_campaign(out).tomograms] == ["renamed"]
+
+
+def test_weights_that_were_replaced_are_read_again(tiny_weights, tmp_path):
+    file = tmp_path / "w.safetensors"
+    file.write_bytes(tiny_weights.read_bytes())
+    before = weights_of(str(file), None)
+    save_weights(replace(before, voxel_size=12.0), file)
+    os.utime(file, (1, 1))
+    assert weights_of(str(file), None).voxel_size == 12.0
 
 
 def test_only_some_tomograms_and_some_stages(campaign, tmp_path):

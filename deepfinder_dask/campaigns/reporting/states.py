@@ -101,10 +101,15 @@ def read_campaign(folder: str | Path) -> Campaign:
     folder = Path(folder)
     if not (folder / "tomograms").is_dir():
         raise InputError(f"{folder}: expected the folder of a campaign, with tomograms/ in it, found none")
-    found = [read_state(one) for one in sorted((folder / "tomograms").iterdir()) if _is_tomogram(one)]
+    facts = _object(folder / "campaign.json")
+    listed = facts.get("tomograms")
+    named = [one for one in (listed if isinstance(listed, list) else ()) if isinstance(one, dict)]
+    removed = {one.get("name") for one in named if one.get("removed")}  # from the campaign's file, since it was begun
+    folders = sorted(one for one in (folder / "tomograms").iterdir() if one.name not in removed)
+    found = [read_state(one) for one in folders if _is_tomogram(one)]
     return Campaign(
         folder=folder,
-        facts=_object(folder / "campaign.json"),
+        facts=facts,
         summary=_object(folder / "summary.json"),
         tomograms=tuple(sorted(found, key=lambda one: one.name)),
     )

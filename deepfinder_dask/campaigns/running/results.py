@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -87,6 +88,15 @@ class Summing:
         return (*given_up, *(Failed(name, None, reason) for name, reason in self.changed))
 
 
+def mark_of(states: Sequence[TomogramState]) -> str:
+    """What changes whenever a tomogram is done, given up, added or taken away: a digest of all states."""
+    facts = [
+        [one.tomogram, one.state, one.reason, *((name, stage.ended) for name, stage in sorted(one.stages.items()))]
+        for one in states
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
 def write_summary(
     folder: Path, result: CampaignResult, started: str, ended: str, states: Sequence[TomogramState]
 ) -> None:
@@ -102,6 +112,7 @@ def write_summary(
         "idle": result.idle,
         "started": started,
         "ended": ended,
+        "mark": mark_of(states),
     }
     with atomic_write(folder / SUMMARY) as temporary:
         temporary.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -18,7 +18,7 @@ from deepfinder_dask.errors import DeepFinderError, InputError
 from deepfinder_dask.evaluation import evaluate
 from deepfinder_dask.evaluation.settings import EvaluateSettings
 from deepfinder_dask.execution import SerialExecutor
-from deepfinder_dask.networks import Weights, load_weights
+from deepfinder_dask.networks import Weights, load_weights, resolve_weights
 from deepfinder_dask.particles import ExportSettings, Particles, read_classes, read_particles
 from deepfinder_dask.particles.files import atomic_write
 from deepfinder_dask.segmentation import Segmentation
@@ -40,9 +40,15 @@ def reading_and_writing() -> Iterator[None]:
         raise
 
 
-@lru_cache(maxsize=2)
 def weights_of(path: str, classes: str | None) -> Weights:
-    """Weights, with the classes that overrule theirs; read once in a process."""
+    """Weights, with the classes that overrule theirs; read once in a process, and again when a file has changed."""
+    files = [resolve_weights(path), *([] if classes is None else [Path(classes)])]
+    stamps = tuple((one.stat().st_size, one.stat().st_mtime_ns) if one.exists() else None for one in files)
+    return _weights_of(path, classes, stamps)
+
+
+@lru_cache(maxsize=2)
+def _weights_of(path: str, classes: str | None, stamps: tuple[tuple[int, int] | None, ...]) -> Weights:
     weights = load_weights(path)
     return weights if classes is None else weights.with_classes(read_classes(classes))
 

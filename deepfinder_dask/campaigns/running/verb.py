@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -29,6 +30,7 @@ from deepfinder_dask.campaigns.running.results import (
     CampaignResult,
     Summing,
     gather_particles,
+    mark_of,
     write_json,
     write_summary,
 )
@@ -39,7 +41,7 @@ from deepfinder_dask.campaigns.running.survey import CAMPAIGN, Survey, check_set
 from deepfinder_dask.campaigns.running.watching import Board
 from deepfinder_dask.campaigns.running.weighing import weights_record
 from deepfinder_dask.campaigns.settings import RunSettings
-from deepfinder_dask.errors import OutputExistsError, StorageError
+from deepfinder_dask.errors import DeepFinderError, OutputExistsError, StorageError
 from deepfinder_dask.execution.locking import hold
 from deepfinder_dask.execution.options import options_to_settings
 from deepfinder_dask.execution.protocol import Attempt
@@ -184,7 +186,8 @@ def prepare(config: CampaignConfig, settings: RunSettings) -> Prepared:
     """
     home = config.home
     record = read_record(home)
-    if not record and home.exists() and any(one.name != LOCK for one in home.iterdir()):
+    ours = (LOCK, f".{CAMPAIGN}.*.partial")  # what a kill leaves of the first file
+    if not record and home.exists() and not all(any(fnmatch(f.name, own) for own in ours) for f in home.iterdir()):
         raise OutputExistsError(f"{home} holds other files: choose a new or an empty folder")
     known = {one["source"]: one["name"] for one in record.get("tomograms", [])}
     entries = find_entries(config, known)
@@ -284,7 +287,8 @@ def _write_record(prepared: Prepared) -> None:
     facts = config_facts(config)
     tomograms = [{"name": one.name, "source": one.source} for one in prepared.entries]
     known = {one["name"] for one in tomograms}
-    tomograms += [one for one in held.get("tomograms", []) if one["name"] not in known]
+    former = [one for one in held.get("tomograms", []) if one["name"] not in known]
+    tomograms += [{**one, "removed": True} for one in former]  # they keep their names, should they come back
     wanted: dict[str, Any] = {"config": facts, "weights": prepared.weights or None, "tomograms": tomograms}
     if all(held.get(key) == value for key, value in _plain(wanted).items()):
         return
@@ -313,9 +317,8 @@ def _conclude(
     now_done = sum(state.state == "done" for _, state in prepared.survey.todo)
     earlier = _read_summary(home)
     particles = earlier.get("particles")
-    if config.stages.cluster and (
-        now_done or not (home / PARTICLES).exists() or earlier.get("counts", {}).get("done") != len(done)
-    ):
+    changed = earlier.get("mark") != mark_of(states)  # also by an earlier run that was killed just before this
+    if config.stages.cluster and (changed or not (home / PARTICLES).exists()):
         particles = gather_particles(home, done)
     result = CampaignResult(
         config.name, home, summing.counts(), summing.failures(), particles, round(seconds, 3), now_done, idle
@@ -323,9 +326,12 @@ def _conclude(
     finished = set(done)
     for entry in prepared.entries:  # what a kill left between the end of a tomogram and this
         if entry.name in finished:
-            tidy(config, Place(entry, home / "tomograms" / entry.name))
+            with suppress(DeepFinderError, OSError):  # the next run tries again
+                tidy(config, Place(entry, home / "tomograms" / entry.name))
+    if changed:
+        (home / PAGE).unlink(missing_ok=True)  # a kill after the summary leaves no older page beside it
     write_summary(home, result, begun, now(), states)
-    if now_done or not (home / PAGE).exists() or earlier.get("counts") != dict(result.counts):
+    if not (home / PAGE).exists():
         report(home)
     return result
 
