@@ -141,7 +141,7 @@ class Experiments:
             for number, name in enumerate(names):
                 files = {"tomogram": scene / f"{name}.zarr", "target": scene / f"{name}_labels.zarr"}
                 files["particles"] = scene / f"{name}_particles.parquet"
-                if network != MULTI:
+                if replace(network, name=MULTI.name) != MULTI:
                     amount = share[number] if key == "train" else None
                     made = _derive(replace(network, particles=amount), scene, name, home / "data")
                     files |= {"target": made[0], "particles": made[1]}
