@@ -17,7 +17,7 @@ def simulate(config: str, /, *, output: Output, settings: SimulateSettings) -> O
     Parameters
     ----------
     config
-        TOML file, or the name of a configuration that comes with the package: cell, demo or training.
+        TOML file, or the name of a configuration that comes with the package: cell, demo, quick or training.
     output
         Folder.
 

@@ -18,7 +18,7 @@ def train(config: str, /, *, output: Output, settings: TrainSettings) -> Outcome
     Parameters
     ----------
     config
-        TOML file, or demo for the configuration that comes with the package.
+        TOML file, or the name of a configuration that comes with the package: demo or quick.
     output
         Folder of the run.
 

@@ -111,7 +111,7 @@ def test_missing_keys_are_named():
 
 
 def test_files_are_found_or_refused(tmp_path):
-    with pytest.raises(SettingsError, match="one of: cell, demo, training"):
+    with pytest.raises(SettingsError, match="one of: cell, demo, quick, training"):
         read_config("no_such")
     broken = tmp_path / "x.toml"
     broken.write_text("a = [")

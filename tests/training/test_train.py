@@ -397,7 +397,7 @@ def test_the_line_of_what_cannot_work_is_named(tmp_path, changes, message):
 def test_missing_tables_files_and_odd_settings_are_refused(tmp_path):
     with pytest.raises(SettingsError, match="validation must be at least one"):
         config_of({"train": [EXAMPLE]})
-    with pytest.raises(SettingsError, match="one of: demo"):
+    with pytest.raises(SettingsError, match="one of: demo, quick"):
         read_config("no_such")
     (tmp_path / "x.toml").write_text("a = ")
     with pytest.raises(SettingsError, match="no valid TOML"):
