@@ -38,6 +38,7 @@ def ablation():
             del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_an_option_is_compared_with_the_plain_training(ablation, tmp_path):
     same = {"size": "tiny", "seed": 1, "folder": tmp_path, "device": "cpu", "threads": 1, "json": True}
     first = ablation.run(Namespace(option=["none", "mean-std"], show=False, **same))

@@ -285,7 +285,7 @@ def _write_record(prepared: Prepared) -> None:
     config = prepared.config
     held = read_record(config.home)
     facts = config_facts(config)
-    tomograms = [{"name": one.name, "source": one.source} for one in prepared.entries]
+    tomograms: list[dict[str, Any]] = [{"name": one.name, "source": one.source} for one in prepared.entries]
     known = {one["name"] for one in tomograms}
     former = [one for one in held.get("tomograms", []) if one["name"] not in known]
     tomograms += [{**one, "removed": True} for one in former]  # they keep their names, should they come back
