@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from deepfinder_dask.execution.protocol import Failure
 from deepfinder_dask.execution.sharing import Pool
 from deepfinder_dask.execution.window import PATIENCE, Run, nothing
+from deepfinder_dask.execution.workforce import Roster
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -40,6 +41,7 @@ class DaskExecutor:
         self.client = client
         self.tasks_ahead = tasks_ahead
         self.watch = watch or nothing
+        self._roster = Roster(client)
         self._runs: list[Run] = []
         self._asked = 0
 
@@ -91,7 +93,9 @@ class DaskExecutor:
     ) -> Iterator[tuple[int, R]]:
         """Apply ``function`` to every item, beside other runs that share a pool (see :class:`SharedExecutor`)."""
         share = pool.join(rank, kind)
-        run = Run(self.client, self.tasks_ahead, function, items, label, failures, among, self.watch, share)
+        run = Run(
+            self.client, self.tasks_ahead, function, items, label, failures, among, self.watch, share, self._roster
+        )
         self._runs.append(run)
         try:
             yield from run.results()

@@ -19,7 +19,7 @@ from deepfinder_dask.execution.computing import check_interrupt
 from deepfinder_dask.execution.dispatch import Batch, Bell, group_name, keep
 from deepfinder_dask.execution.protocol import Failure, calls_in_flight, resource_of
 from deepfinder_dask.execution.sharing import Pool, Share, name_of
-from deepfinder_dask.execution.workforce import Workforce
+from deepfinder_dask.execution.workforce import Roster, Workforce
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -28,6 +28,9 @@ LARGEST_BATCH = 64
 """Items a task, at most."""
 TASK_SECONDS = 0.05
 """A task is given as many items as take about so long."""
+WORTH_A_TASK = 0.01
+"""Few items are spread over all workers in tasks of about so long, no shorter ones: a task costs about a millisecond.
+"""
 SLOW = 0.5
 """Seconds from which on an item counts as slow: few are then sent ahead, since those sent to a worker that dies count
 as suspects."""
@@ -60,6 +63,7 @@ class Run:
         among: Collection[str] | None,
         watch: Callable[[], None] | None = None,
         share: Share | None = None,
+        roster: Roster | None = None,
     ) -> None:
         self.client = client
         self.watch = watch or nothing
@@ -73,7 +77,7 @@ class Run:
         self.sent = 0
         in_flight = calls_in_flight(function) if hasattr(function, "in_flight") else None
         self.work = Work(self.token, function, in_flight, collect=failures is not None)
-        self.workforce = Workforce(client, in_flight, resource_of(function), among)
+        self.workforce = Workforce(client, in_flight, resource_of(function), among, roster)
         self.reached = self.workforce.addresses
         self.carrier: Future[Any] | None = None
         self.carriers = 0
@@ -165,8 +169,13 @@ class Run:
         return indices
 
     def _size(self) -> int:
-        """Items of a task; few items still spread over all workers."""
-        return max(1, min(self.size, math.ceil(self.left / (2 * self.workforce.lanes))))
+        """Items of a task; few items still spread over all workers, unless they are hardly worth a task."""
+        tasks = 2 * self.workforce.lanes
+        spread = math.ceil(self.left / tasks)
+        if self.seconds is not None:
+            hardly = int(WORTH_A_TASK / max(self.seconds, 1e-6))
+            spread = max(spread, min(hardly, math.ceil(len(self.items) / tasks)))
+        return max(1, min(self.size, spread))
 
     def _submit(self, tasks: list[list[int]], *, alone: bool = False) -> None:
         carrier = self._carrier()
@@ -232,7 +241,8 @@ class Run:
             What an item raised, where that ends the run.
         """
         keys = [self._wait()]
-        several = min(self._window(), len(self.under_way)) // 2 if self._quick else 1
+        # Each fetch costs as much as several tasks: where items are quick, half a window is fetched at a time.
+        several = min(self._window() // 2, len(self.under_way)) if self._quick else 1
         with suppress(Empty):
             while True:
                 keys.append(self.done.get(timeout=TOGETHER if len(keys) < several else 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,51 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at the workers, at least."""
 
 
+class Roster:
+    """What the scheduler says of its workers, asked now and then for all runs of a connection together.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connection to the scheduler.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._lock = threading.Lock()
+        self._looked = float("-inf")
+        self._addresses: frozenset[str] = frozenset()
+        self._facts: dict[str, dict[str, Any]] = {}
+
+    def look(self, *, fresh: bool = False) -> dict[str, dict[str, Any]]:
+        """What is known of each worker, by address; the same object while the workers are the same.
+
+        Parameters
+        ----------
+        fresh : bool
+            Ask also where it was asked a moment ago.
+
+        Raises
+        ------
+        OSError
+            If the scheduler does not answer.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if fresh or now - self._looked >= LOOK_EVERY:
+                self._looked = now
+                addresses = frozenset(self.client.nthreads())
+                if addresses != self._addresses:
+                    self._facts, self._addresses = self._ask(), addresses
+            return self._facts
+
+    def _ask(self) -> dict[str, dict[str, Any]]:
+        # Newer ones tell five by default.
+        some = "n_workers" in inspect.signature(self.client.scheduler_info).parameters
+        info = self.client.scheduler_info(n_workers=-1) if some else self.client.scheduler_info()
+        return dict(info["workers"])
+
+
 class Workforce:
     """Workers of a cluster, as one run sees them.
 
@@ -34,12 +80,19 @@ class Workforce:
         What a call needs, where workers advertise it; None is "CPU".
     among : collection of str or None
         Addresses of the only workers to use. A worker that a nanny starts again has a new address and is the same.
+    roster : Roster, optional
+        Where other runs of the connection look, too.
     """
 
     def __init__(
-        self, client: Client, in_flight: int | None, resource: str | None, among: Collection[str] | None
+        self,
+        client: Client,
+        in_flight: int | None,
+        resource: str | None,
+        among: Collection[str] | None,
+        roster: Roster | None = None,
     ) -> None:
-        self.client = client
+        self.roster = roster or Roster(client)
         self.in_flight = in_flight
         self.resource = resource
         self.lanes = 1
@@ -51,10 +104,9 @@ class Workforce:
         self.resources: dict[str, float] | None = None
         """What one task takes of its worker."""
         self._chosen: frozenset[str] | None = None
-        self._known: frozenset[str] | None = None
-        self._looked = float("-inf")
+        self._known: dict[str, dict[str, Any]] | None = None
         if among is not None:
-            here = self._facts()
+            here = self.roster.look(fresh=True)  # who was asked may have come a moment ago
             self._chosen = frozenset(_home(address, facts) for address, facts in here.items() if address in among)
             if not self._chosen:
                 raise InputError(
@@ -63,19 +115,14 @@ class Workforce:
         self.look()
 
     def look(self) -> bool:
-        """Ask the scheduler for its workers, now and then; whether they have changed."""
-        now = time.monotonic()
-        if now - self._looked < LOOK_EVERY:
-            return False
-        self._looked = now
+        """Look at the workers, now and then; whether they have changed."""
         try:
-            known = frozenset(self.client.nthreads())
+            workers = self.roster.look()
         except OSError:  # a scheduler that is gone is told of by the tasks that it dropped
             return False
-        if known == self._known:
+        if workers is self._known:
             return False
-        self._known = known
-        workers = self._facts()
+        self._known = workers
         if self._chosen is not None:
             workers = {address: facts for address, facts in workers.items() if _home(address, facts) in self._chosen}
             self.addresses = frozenset(workers) or self.addresses  # where all are gone, tasks wait, and are sent again
@@ -103,15 +150,6 @@ class Workforce:
                 lane = min(lane, max(1, int(facts["resources"][name] / share)))
             lanes += lane
         self.lanes, self.processes = max(1, lanes), max(1, len(workers))
-
-    def _facts(self) -> dict[str, dict[str, Any]]:
-        """What the scheduler knows of each worker, by address."""
-        some = (
-            "n_workers" in inspect.signature(self.client.scheduler_info).parameters
-        )  # newer ones tell five by default
-        info = self.client.scheduler_info(n_workers=-1) if some else self.client.scheduler_info()
-        workers: dict[str, dict[str, Any]] = info["workers"]
-        return workers
 
 
 def _home(address: str, facts: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from deepfinder_dask.execution import DaskExecutor, open_executor
 from deepfinder_dask.execution.dispatch import group_name
 from deepfinder_dask.execution.local import VISIBLE, choose_devices, device_environment, visible_devices
 from deepfinder_dask.execution.window import Run
-from deepfinder_dask.execution.workforce import SLOT, Workforce
+from deepfinder_dask.execution.workforce import SLOT, Roster, Workforce
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,34 @@ def test_batches_grow_for_quick_items_and_spread_over_all_workers():
     assert len(run._take()) == 16
     run.left = 30
     assert len(run._take()) == 8
+
+
+def test_items_that_are_hardly_worth_a_task_are_not_spread_one_by_one():
+    client = FakeClient(a=worker(1), b=worker(1))
+    sent = {}
+    for seconds in (1e-5, 0.005, 0.2):
+        run = Run(client, 8, str, range(100), "work", None, None)
+        run.seconds, run.size = seconds, 64
+        sent[seconds] = []
+        while indices := run._take():
+            sent[seconds].append(len(indices))
+        assert sum(sent[seconds]) == 100
+    assert sent[1e-5] == [25] * 4  # each worker has two
+    assert min(sent[0.005]) == 2  # a hundredth of a second
+    assert min(sent[0.2]) == 1
+
+
+def test_runs_beside_each_other_ask_for_the_workers_once(monkeypatch):
+    asked = []
+    client = FakeClient(a=worker(1))
+    monkeypatch.setattr(client, "nthreads", lambda: asked.append(1) or FakeClient.nthreads(client))
+    roster = Roster(client)
+    first = Workforce(client, None, None, None, roster)
+    assert (Workforce(client, None, None, None, roster).lanes, len(asked)) == (1, 1)
+    client.facts["b"] = worker(1)
+    assert Workforce(client, None, None, ["b"], roster).addresses == {"b"}  # it came a moment ago
+    assert first.look()  # what one run saw, all do
+    assert (first.lanes, len(asked)) == (2, 2)
 
 
 @pytest.mark.parametrize(
