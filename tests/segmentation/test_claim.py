@@ -18,7 +18,7 @@ from deepfinder_dask.execution import SerialExecutor
 from deepfinder_dask.networks import save_weights
 from deepfinder_dask.segmentation import Segmentation, forecast, forecasting, job, segment, verb, workers
 from deepfinder_dask.segmentation.store import ledger_of
-from deepfinder_dask.tomograms import location
+from deepfinder_dask.tomograms import location, normalisation
 
 SHAPE = (11, 20, 30)
 BLOCK = (12, 12, 16)
@@ -200,8 +200,8 @@ def test_no_level_of_the_tomogram_is_replaced(make_tomogram, weights):
 
 def test_a_tomogram_without_statistics_is_measured_once(make_tomogram, weights, tmp_path, monkeypatch):
     measured = []
-    measure = job.statistics_of
-    monkeypatch.setattr(job, "statistics_of", lambda volume: measured.append(volume) or measure(volume))
+    measure = normalisation.statistics_of
+    monkeypatch.setattr(normalisation, "statistics_of", lambda volume: measured.append(volume) or measure(volume))
     segment(make_tomogram(SHAPE), weights, tmp_path / "s.zarr")
     assert len(measured) == 1
 

@@ -31,7 +31,7 @@ def test_the_benchmark_runs_and_says_where(tmp_path):
 
 def test_scenes_for_testing_share_nothing_with_those_for_training(monkeypatch):
     monkeypatch.setenv("DEEPFINDER_DATA", "/data")
-    training, test = (read_config(BENCHMARKS / "scenes" / f"accuracy_{n}.toml") for n in ("training", "test"))
+    training, test = (read_config(BENCHMARKS / "scenes" / f"accuracy_cpu_{n}.toml") for n in ("training", "test"))
     assert training.species == test.species
     seen = training.tomograms
     for one in test.tomograms:

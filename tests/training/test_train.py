@@ -385,7 +385,7 @@ def test_what_cannot_work_is_named(key, value, message):
     [
         ({"epochs": 3}, r"^x.toml, line 7: epochs must be a key among"),
         ({"batch": 0}, r"^x.toml, line 3: batch must be 1 or more, got 0$"),
-        ({"train": [EXAMPLE, {**EXAMPLE, "mask": "m"}]}, r"^x.toml, line 15: mask must be a key among"),
+        ({"train": [EXAMPLE, {**EXAMPLE, "labels": "m"}]}, r"^x.toml, line 15: labels must be a key among"),
         ({"train": [EXAMPLE, {"tomogram": "a"}]}, r"^x.toml, line 11: train must be tables .* table 2 has no target$"),
     ],
 )
