@@ -202,13 +202,8 @@ def locating_facts(
         ``weights``, ``settings`` (as asked for), ``resolved`` (as used: device, instruction set, grid, method and
         bandwidths in voxels), ``identity`` of the segmentation, ``segmentation``, ``seconds``, ``notes``, ``outputs``.
     """
-    found = versions()
     facts = {
-        "layout": LAYOUT,
-        "written": now(),
-        "version": found["deepfinder_dask"],
-        "versions": found,
-        "platform": platform.platform(),
+        **_here(),
         "tomogram": {
             "name": name,
             "source": normalise(source),
@@ -231,6 +226,18 @@ def locating_facts(
     return cast("dict[str, Any]", _plain(facts))
 
 
+def _here() -> dict[str, Any]:
+    """When, with which versions and on what system."""
+    found = versions()
+    return {
+        "layout": LAYOUT,
+        "written": now(),
+        "version": found["deepfinder_dask"],
+        "versions": found,
+        "platform": platform.platform(),
+    }
+
+
 def campaign_facts(
     settings: Mapping[str, Any] | DataclassInstance, weights: Weights | None = None, weights_file: str | None = None
 ) -> dict[str, Any]:
@@ -245,13 +252,8 @@ def campaign_facts(
     weights_file : str, optional
         Where the weights were read from.
     """
-    found = versions()
     facts = {
-        "layout": LAYOUT,
-        "written": now(),
-        "version": found["deepfinder_dask"],
-        "versions": found,
-        "platform": platform.platform(),
+        **_here(),
         "machine": machine_kind(),
         "weights": None if weights is None else weights_facts(weights, weights_file),
         "settings": dict(settings) if isinstance(settings, Mapping) else settings,

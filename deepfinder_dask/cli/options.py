@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from cyclopts import Group, Parameter
 
+from deepfinder_dask.campaigns.reporting.words import duration
 from deepfinder_dask.cli.narration import narrated
 from deepfinder_dask.cli.pages import split_examples
 from deepfinder_dask.cli.values import converter, format_bytes, to_bytes, to_shape, to_sizes, to_voxel_size
@@ -162,7 +163,7 @@ def verb(settings: Settings | None = None, **renamed: Parameter) -> Callable[[Fu
                 sys.stdout.write(said)
             elif said is not None and not quiet:
                 done, *notes = said.split("\n")
-                sys.stdout.write("\n".join([f"{done} ({_duration(time.perf_counter() - start)})", *notes]) + "\n")
+                sys.stdout.write("\n".join([f"{done} ({duration(time.perf_counter() - start)})", *notes]) + "\n")
 
         command.__annotations__ = hints
         words, examples = split_examples(inspect.getdoc(function) or "")
@@ -190,15 +191,3 @@ def _as_options(settings: Settings, renamed: dict[str, Parameter]) -> type:
     # Without its module Cyclopts takes the class for one of Python's own.
     home = {"__module__": settings.__module__}
     return make_dataclass(f"{settings.__name__}Options", columns, bases=(settings,), frozen=True, namespace=home)
-
-
-def _duration(seconds: float) -> str:
-    """``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

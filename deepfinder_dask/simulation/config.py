@@ -32,13 +32,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from deepfinder_dask.errors import SettingsError
+from deepfinder_dask.execution.toml_files import find_toml, toml_tables
 from deepfinder_dask.simulation.recipe import (
     Membranes,
     SimulationConfig,
@@ -61,18 +61,9 @@ def read_config(source: str | Path) -> SimulationConfig:
     SettingsError
         If there is no such file, it is no TOML, or a value cannot work; the message names the key.
     """
-    path = Path(source)
-    shipped = SHIPPED / f"{source}.toml"
-    if not path.is_file():
-        if not shipped.is_file():
-            names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
-            raise SettingsError(f"no simulation file {str(source)!r}; give a TOML file or one of: {names}")
-        path = shipped
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path.name} is no valid TOML: {error}") from error
-    return config_of(tables, path.parent)
+    path = find_toml(source, SHIPPED, "simulation")
+    with toml_tables(path) as tables:
+        return config_of(tables, path.parent)
 
 
 def config_of(tables: Mapping[str, Any], folder: Path | None = None) -> SimulationConfig:

@@ -24,14 +24,12 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from deepfinder_dask.errors import SettingsError
-from deepfinder_dask.training.toml_lines import line_of
+from deepfinder_dask.execution.toml_files import KeyedError, find_toml, toml_tables
 
 SHIPPED = Path(__file__).parent / "configs"
 """Folder of the configurations that come with the package."""
@@ -145,14 +143,6 @@ class TrainingConfig:
         need(every % self.check_every == 0, "particles_every", f"a multiple of check_every = {self.check_every}", every)
 
 
-class KeyedError(SettingsError):
-    """A key has a value that cannot work."""
-
-    def __init__(self, message: str, key: str, table: str = "", number: int = 0) -> None:
-        super().__init__(message)
-        self.key, self.table, self.number = key, table, number
-
-
 def find_config(source: str | Path) -> Path:
     """Path of a configuration: a TOML file, or the name of one that comes with the package (``demo``).
 
@@ -161,13 +151,7 @@ def find_config(source: str | Path) -> Path:
     SettingsError
         If there is neither.
     """
-    path, shipped = Path(source), SHIPPED / f"{source}.toml"
-    if path.is_file():
-        return path
-    if shipped.is_file():
-        return shipped
-    names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
-    raise SettingsError(f"no training file {str(source)!r}; give a TOML file or one of: {names}")
+    return find_toml(source, SHIPPED, "training")
 
 
 def read_config(source: str | Path) -> TrainingConfig:
@@ -178,17 +162,8 @@ def read_config(source: str | Path) -> TrainingConfig:
     SettingsError
         If there is no such file, it is no TOML, or a key is missing, unknown or cannot work; key and line are named.
     """
-    path = find_config(source)
-    try:
-        text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path.name} is no valid TOML: {error}") from error
-    try:
+    with toml_tables(find_config(source)) as tables:
         return config_of(tables)
-    except KeyedError as error:
-        line = line_of(text, error.key, error.table, error.number)
-        raise SettingsError(f"{path.name}{f', line {line}' if line else ''}: {error}") from error
 
 
 def config_of(tables: Mapping[str, Any]) -> TrainingConfig:

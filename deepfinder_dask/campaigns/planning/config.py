@@ -32,7 +32,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -42,11 +41,10 @@ from deepfinder_dask.campaigns.planning.tables import settings_of
 from deepfinder_dask.clustering.settings import ClusterSettings
 from deepfinder_dask.errors import SettingsError
 from deepfinder_dask.evaluation.settings import EvaluateSettings
+from deepfinder_dask.execution.toml_files import KeyedError, find_toml, toml_tables
 from deepfinder_dask.particles.settings import ExportSettings
 from deepfinder_dask.segmentation.settings import SegmentSettings
 from deepfinder_dask.tomograms.settings import ConvertSettings
-from deepfinder_dask.training.config import KeyedError
-from deepfinder_dask.training.toml_lines import line_of
 
 SHIPPED = Path(__file__).parent / "configs"
 """Folder of the campaign files that come with the package."""
@@ -263,13 +261,7 @@ def find_config(source: str | Path) -> Path:
     SettingsError
         If there is neither.
     """
-    path, shipped = Path(source), SHIPPED / f"{source}.toml"
-    if path.is_file():
-        return path
-    if shipped.is_file():
-        return shipped
-    names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
-    raise SettingsError(f"no campaign file {str(source)!r}; give a TOML file or one of: {names}")
+    return find_toml(source, SHIPPED, "campaign")
 
 
 def read_campaign(source: str | Path) -> CampaignConfig:
@@ -281,20 +273,10 @@ def read_campaign(source: str | Path) -> CampaignConfig:
         If there is no such file, it is no TOML, or a key is missing, unknown or cannot work; key and line are named.
     """
     path = find_config(source)
-    try:
-        text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path.name} is no valid TOML: {error}") from error
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror or error}") from error
     # What comes with the package leaves its output where the user is.
     folder = Path.cwd() if path.parent == SHIPPED else path.resolve().parent
-    try:
+    with toml_tables(path) as tables:
         return replace(campaign_of(tables, folder), file=str(path.absolute()))
-    except KeyedError as error:
-        line = line_of(text, error.key, error.table, error.number) or line_of(text, "", error.table)
-        raise SettingsError(f"{path.name}{f', line {line}' if line else ''}: {error}") from error
 
 
 def campaign_of(tables: Mapping[str, Any], folder: Path) -> CampaignConfig:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 from deepfinder_dask.errors import SettingsError
 from deepfinder_dask.execution.sizes import to_bytes
-from deepfinder_dask.training.config import KeyedError
+from deepfinder_dask.execution.toml_files import KeyedError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

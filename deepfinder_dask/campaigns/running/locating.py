@@ -30,7 +30,7 @@ WHOLE_BLOCKS = 4
 
 @dataclass(frozen=True)
 class LocatingStage:
-    """A stage of a campaign that finds particles."""
+    """What the stages of a campaign that finds particles have in common; each kind adds ``run``."""
 
     config: CampaignConfig
     """The campaign."""
@@ -53,10 +53,6 @@ class LocatingStage:
 
     def clear(self, place: Place) -> None:
         """Remove nothing: small files are replaced."""
-
-    def run(self, place: Place, executor: Executor, outcome: Outcome) -> None:
-        """Do it; each kind says how."""
-        raise NotImplementedError
 
     def steps(self, place: Place) -> Steps:
         """The tomogram on its way."""
@@ -201,7 +197,7 @@ class EvaluateStage(LocatingStage):
         outcome.notes += self.alone(place, executor, task, self.name)
 
 
-KINDS: dict[str, type[LocatingStage]] = {
+KINDS: dict[str, Callable[[CampaignConfig, Mapping[str, Any]], Stage]] = {
     kind.name: kind for kind in (ConvertStage, SegmentStage, ClusterStage, ExportStage, EvaluateStage)
 }
 """Stages by name, in the order of the work."""
@@ -246,7 +242,7 @@ def finish(
         seconds = {name: stage.seconds for name, stage in state.stages.items()}
         notes = tuple(note for stage in state.stages.values() for note in stage.notes)
         task = Tell(weights["file"], seconds, notes, dict(state.input))
-        KINDS["export"](config, weights).alone(place, executor, task, "provenance")
+        ExportStage(config, weights).alone(place, executor, task, "provenance")
 
 
 def tidy(config: CampaignConfig, place: Place, executor: Executor | None = None) -> None:

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from deepfinder_dask.training.toml_lines import line_of
+from deepfinder_dask.execution.toml_files import line_of
 
 TEXT = """\
 steps = 3   # steps = 4
