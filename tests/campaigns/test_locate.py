@@ -17,8 +17,9 @@ import pandas as pd
 import pytest
 import zarr
 
+from deepfinder_dask import tomograms
 from deepfinder_dask.campaigns import locate
-from deepfinder_dask.campaigns.locating import steps, verb
+from deepfinder_dask.campaigns.locating import verb
 from deepfinder_dask.errors import FormatError, InputError, OutputExistsError, SettingsError
 from deepfinder_dask.evaluation import evaluate
 from deepfinder_dask.execution import hold
@@ -287,7 +288,7 @@ def test_steps_of_other_work_are_never_kept(golden, results, tmp_path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(steps, "convert", interrupted)
+        patch.setattr(tomograms, "convert", interrupted)
         with pytest.raises(KeyboardInterrupt):
             locate(tmp_path / "t.mrc", blind(weights), out, overwrite=finished)
     assert len(locate(tmp_path / "t.mrc", blind(weights), out).particles) == 0

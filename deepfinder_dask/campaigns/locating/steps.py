@@ -11,18 +11,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepfinder_dask.campaigns.settings import LocateSettings
-from deepfinder_dask.clustering import ClusterSettings, ClusterWarning, cluster
-from deepfinder_dask.clustering.request import check_request
-from deepfinder_dask.execution import Executor
-from deepfinder_dask.networks import Weights
-from deepfinder_dask.particles import ExportSettings, Particles, ParticlesWarning, export
-from deepfinder_dask.segmentation import Segmentation, SegmentSettings, segment
-from deepfinder_dask.segmentation.matching import check_match
-from deepfinder_dask.tomograms import ConvertSettings, Tomogram, convert, is_finished, open_image
-from deepfinder_dask.viewing import write_pictures
+from deepfinder_dask.clustering.settings import ClusterSettings
+from deepfinder_dask.particles.settings import ExportSettings
+from deepfinder_dask.segmentation.settings import SegmentSettings
+from deepfinder_dask.tomograms.settings import ConvertSettings
+
+# A step imports what it does: no process loads what only others need.
+if TYPE_CHECKING:
+    from deepfinder_dask.execution import Executor
+    from deepfinder_dask.networks import Weights
+    from deepfinder_dask.particles import Particles
+    from deepfinder_dask.segmentation import Segmentation
 
 EXPORTS = ("particles.csv", "particles.xml", "particles.star", "copick")
 """Exports beside the table, each in the format its name says."""
@@ -78,10 +80,16 @@ class Steps:
 
     def convert(self, *, progress: bool) -> None:
         """Convert the file; half of an earlier conversion is replaced."""
+        from deepfinder_dask.tomograms import convert
+
         convert(self.source, self.converted, self.settings.part(ConvertSettings, overwrite=True), progress=progress)
 
     def check(self, weights: Weights) -> None:
         """Refuse what segmenting or clustering would refuse later."""
+        from deepfinder_dask.clustering.request import check_request
+        from deepfinder_dask.segmentation.matching import check_match
+        from deepfinder_dask.tomograms import Tomogram
+
         converted = Tomogram.open(self.converted)
         if not finished(self.segmented):
             check_match(converted, weights, self.settings.part(SegmentSettings), name=self.source)
@@ -90,6 +98,8 @@ class Steps:
 
     def segment(self, weights: Weights, executor: Executor, *, progress: bool | None) -> Segmentation:
         """Segment the converted tomogram; begun before, it goes on."""
+        from deepfinder_dask.segmentation import Segmentation, segment
+
         if finished(self.segmented):
             return Segmentation.open(str(self.segmented))
         settings = self.settings.part(SegmentSettings, overwrite=False)
@@ -99,24 +109,33 @@ class Steps:
 
     def cluster(self, executor: Executor | None = None, *, progress: bool) -> Particles:
         """Cluster the label map; an older table is replaced."""
+        from deepfinder_dask.clustering import cluster
+
         return cluster(self.segmented, self.table, self.clustering, executor=executor, progress=progress)
 
     def export(
         self, particles: Particles, files: Sequence[str] = EXPORTS, settings: ExportSettings | None = None
     ) -> None:
         """Write the particles for other programs; older files are replaced."""
+        from deepfinder_dask.particles import export
+
         chosen = replace(settings or ExportSettings(), overwrite=True)
         for file in files:
             export(particles, self.folder / file, chosen)
 
     def draw(self, particles: Particles, classes: Sequence[Any]) -> list[Path]:
         """Draw the pictures."""
+        from deepfinder_dask.tomograms import Tomogram, open_image
+        from deepfinder_dask.viewing import write_pictures
+
         labels = open_image(f"{self.segmented}/labels")
         return write_pictures(Tomogram.open(self.converted), labels, particles, self.folder, classes=classes)
 
 
 def finished(store: Path) -> bool:
     """Whether a store is there, and whole."""
+    from deepfinder_dask.tomograms import is_finished
+
     return store.exists() and is_finished(store)
 
 
@@ -143,6 +162,9 @@ class _Listeners:
         self._before: Any = None
 
     def enter(self, notes: list[str]) -> None:
+        from deepfinder_dask.clustering import ClusterWarning
+        from deepfinder_dask.particles import ParticlesWarning
+
         with self._lock:
             if self._count == 0:
                 self._before = warnings.catch_warnings()

@@ -8,21 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepfinder_dask.campaigns.locating.steps import Steps, noted
-from deepfinder_dask.campaigns.provenance import locating_facts, write_provenance
 from deepfinder_dask.campaigns.running.inputs import identify
 from deepfinder_dask.campaigns.running.trouble import PassingError, is_passing
 from deepfinder_dask.errors import DeepFinderError, InputError
-from deepfinder_dask.evaluation import evaluate
 from deepfinder_dask.evaluation.settings import EvaluateSettings
 from deepfinder_dask.execution import SerialExecutor
-from deepfinder_dask.networks import Weights, load_weights, resolve_weights
-from deepfinder_dask.particles import ExportSettings, Particles, read_classes, read_particles
 from deepfinder_dask.particles.files import atomic_write
-from deepfinder_dask.segmentation import Segmentation
-from deepfinder_dask.tomograms import Tomogram
+from deepfinder_dask.particles.settings import ExportSettings
+
+# A task imports what it does: no process loads what only others need.
+if TYPE_CHECKING:
+    from deepfinder_dask.networks import Weights
 
 __all__ = ["Cluster", "Convert", "Digest", "Evaluate", "Export", "Identify", "Tell", "weights_of"]
 
@@ -42,6 +41,8 @@ def reading_and_writing() -> Iterator[None]:
 
 def weights_of(path: str, classes: str | None) -> Weights:
     """Weights, with the classes that overrule theirs; read once in a process, and again when a file has changed."""
+    from deepfinder_dask.networks import resolve_weights
+
     files = [resolve_weights(path), *([] if classes is None else [Path(classes)])]
     stamps = tuple((one.stat().st_size, one.stat().st_mtime_ns) if one.exists() else None for one in files)
     return _weights_of(path, classes, stamps)
@@ -49,6 +50,9 @@ def weights_of(path: str, classes: str | None) -> Weights:
 
 @lru_cache(maxsize=2)
 def _weights_of(path: str, classes: str | None, stamps: tuple[tuple[int, int] | None, ...]) -> Weights:
+    from deepfinder_dask.networks import load_weights
+    from deepfinder_dask.particles import read_classes
+
     weights = load_weights(path)
     return weights if classes is None else weights.with_classes(read_classes(classes))
 
@@ -104,6 +108,9 @@ class Export:
 
     def __call__(self, steps: Steps) -> list[str]:
         """What had to be assumed."""
+        from deepfinder_dask.particles import Particles
+        from deepfinder_dask.segmentation import Segmentation
+
         notes: list[str] = []
         with reading_and_writing(), noted(notes):
             particles = Particles.read(steps.table)
@@ -124,6 +131,9 @@ class Evaluate:
 
     def __call__(self, steps: Steps) -> list[str]:
         """Notes of the comparison."""
+        from deepfinder_dask.evaluation import evaluate
+        from deepfinder_dask.particles import Particles, read_particles
+
         with reading_and_writing():
             found = Particles.read(steps.table)
             facts = found.tomograms[steps.name]
@@ -160,6 +170,10 @@ class Tell:
 
     def __call__(self, steps: Steps) -> str:
         """Path of the file."""
+        from deepfinder_dask.campaigns.provenance import locating_facts, write_provenance
+        from deepfinder_dask.segmentation import Segmentation
+        from deepfinder_dask.tomograms import Tomogram
+
         known = None
         if Path(steps.source).is_file() and self.input.get("sha256"):
             known = {"path": steps.source, "bytes": self.input["bytes"], "sha256": self.input["sha256"]}
