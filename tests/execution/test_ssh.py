@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deepfinder_dask.errors import InputError
-from deepfinder_dask.execution.clusters import keeping, open_workforce
+from deepfinder_dask.execution.clusters import keeping, open_workforce, ssh
 
 asyncssh = pytest.importorskip("asyncssh", reason="asyncssh is not installed")
 
@@ -37,8 +37,10 @@ def squares(seconds, item):
     return item * item
 
 
-def test_hosts_do_the_work_and_come_again(server, monkeypatch):
+def test_hosts_do_the_work_and_come_again(server, monkeypatch, caplog):
+    caplog.set_level("INFO", "distributed.deploy.ssh")  # what the host says, for whoever looks into a failure
     monkeypatch.setattr(keeping, "LOOK_EVERY", 0.5)
+    monkeypatch.setattr(ssh, "START_SECONDS", 120)
     table = {"kind": "ssh", "hosts": ["127.0.0.1"], "processes": 2, "cores": 6, "interface": "lo", **server}
     collected = {}
     with open_workforce(table) as executor:
@@ -65,3 +67,17 @@ def test_a_host_that_lets_nobody_in_is_named(server, tmp_path):
     ):
         pass
     assert "\n" not in str(told.value)
+
+
+def test_a_host_whose_processes_do_not_start_is_named(server, tmp_path, monkeypatch):
+    """A Python that says nothing and never ends."""
+    idle = tmp_path / "python"
+    idle.write_text("#!/bin/sh\nexec sleep 600\n")
+    idle.chmod(0o755)
+    monkeypatch.setattr(ssh, "START_SECONDS", 3)
+    table = {"kind": "ssh", "hosts": ["127.0.0.1"], "interface": "lo", "python": str(idle), **server}
+    with (
+        pytest.raises(InputError, match=r"no workers on 127\.0\.0\.1 by SSH \(not all had started after 3 s\)"),
+        open_workforce(table),
+    ):
+        pass

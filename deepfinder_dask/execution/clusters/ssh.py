@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from deepfinder_dask.execution.local import (
 from deepfinder_dask.execution.protocol import Attempt, reason_of
 from deepfinder_dask.execution.sizes import to_bytes
 from deepfinder_dask.execution.worker_start import PROCESSES
+
+START_SECONDS = 300.0
+"""How long the processes of a host may take to start: an environment on a slow network disk takes minutes."""
 
 
 def ssh_group(settings: SshWorkers, name: str | None = None) -> Workplace:
@@ -89,14 +93,16 @@ def _host_class() -> Any:
     class _Host(base):  # type: ignore[misc]
         async def start(self) -> None:
             with Attempt() as attempt:
-                await super().start()
+                await asyncio.wait_for(super().start(), START_SECONDS)
             error, attempt.error = attempt.error, None
             if error is None:
                 return
             if not isinstance(error, Exception):
                 raise error
+            late = isinstance(error, TimeoutError)
+            reason = f"not all had started after {START_SECONDS:.0f} s" if late else reason_of(error)
             raise InputError(
-                f"no workers on {self.address} by SSH ({reason_of(error)}): check that `ssh {self.address}` needs no "
+                f"no workers on {self.address} by SSH ({reason}): check that `ssh {self.address}` needs no "
                 f"password and that {self.remote_python or 'this Python'} is there"
             ) from error
 

@@ -76,9 +76,11 @@ class RunPictures:
     def end(self, record: Sequence[Entry]) -> None:
         """Draw the whole run, and tell those who watch that nothing more comes."""
         self._facts = RunFacts(self._facts.steps, self._facts.classes, ended=True)
-        self._facts.write(self._folder)
-        if record:
-            self._draw(record)
+        try:
+            if record:
+                self._draw(record)
+        finally:  # last: who sees it looks no more
+            self._facts.write(self._folder)
 
     def _draw(self, record: Sequence[Entry]) -> None:
         classes, folder = self._facts.classes, self._folder

@@ -258,6 +258,14 @@ def chaos(tomograms, tmp_path) -> Iterator[Chaos]:
     _end_all(tmp_path)
 
 
+@pytest.fixture
+def chaos_of_twenty(tomograms, tmp_path) -> Iterator[Chaos]:
+    """A campaign of all twenty."""
+    made = make(tmp_path, tomograms, TWENTY)
+    yield made
+    _end_all(tmp_path)
+
+
 def _end_all(folder: Path) -> None:
     """End drivers that a failed test left behind."""
     for process in psutil.process_iter(["pid", "cmdline"]):
