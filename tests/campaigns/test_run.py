@@ -85,6 +85,31 @@ def test_the_same_again_does_nothing_and_more_tomograms_extend_it(campaign, tmp_
     assert list(Particles.read(out / "particles.parquet").tomograms) == ["t0", "t1", "t5"]
 
 
+@pytest.mark.parametrize("lost", ["particles.parquet", "particles.star"])
+def test_a_result_that_somebody_removed_comes_back(campaign, tmp_path, lost):
+    file, out = campaign(2, "\n[keep]\nsegmentation = false\n"), tmp_path / "out"
+    assert run(file).complete
+    table, whole = out / "tomograms" / "t1" / lost, out / "particles.parquet"
+    content, together = table.read_bytes(), whole.read_bytes()
+    table.unlink()
+    assert run(file).done_now == 1
+    assert table.read_bytes() == content
+    assert whole.read_bytes() == together
+
+
+def test_a_damaged_table_is_named(campaign, tmp_path, capsys):
+    file, out = campaign(2), tmp_path / "out"
+    run(file, only=["t0"])
+    table = out / "tomograms" / "t0" / "particles.parquet"
+    content = table.read_bytes()
+    table.write_bytes(content[:-9])
+    assert main(["run", str(file)]) == 2
+    assert f"error: {table} is damaged: remove it" in capsys.readouterr().err
+    table.unlink()
+    assert main(["run", str(file)]) == 0
+    assert table.read_bytes() == content
+
+
 def test_other_bytes_are_noticed_and_named(campaign, tmp_path, write_noise):
     file, out = campaign(2), tmp_path / "out"
     run(file)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 EXPORTS = ("particles.csv", "particles.xml", "particles.star", "copick")
 """Exports beside the table, each in the format its name says."""
 TOMOGRAM, SEGMENTATION, PARTICLES = "tomogram.zarr", "segmentation.zarr", "particles.parquet"
+EVALUATION = "evaluation.json"
 
 _noting = threading.local()
 _noting_now = threading.Lock()

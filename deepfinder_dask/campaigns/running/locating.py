@@ -8,6 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepfinder_dask.campaigns.locating.steps import EVALUATION, Steps, noted
 from deepfinder_dask.campaigns.planning.config import CampaignConfig
 from deepfinder_dask.campaigns.planning.entries import Entry
 from deepfinder_dask.campaigns.running.stages import Outcome, Place, Stage
@@ -17,7 +18,6 @@ from deepfinder_dask.campaigns.settings import LocateSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deepfinder_dask.campaigns.locating.steps import Steps
     from deepfinder_dask.execution import Executor
 
 WHOLE_VOXELS = 2**27
@@ -38,6 +38,7 @@ class LocatingStage:
     """What identifies the weights: ``file`` and ``sha256``; empty where nothing is segmented."""
     name = ""
     kind = "clustering"
+    lasting = False
 
     def applies(self, entry: Entry) -> bool:
         """Always."""
@@ -56,8 +57,6 @@ class LocatingStage:
 
     def steps(self, place: Place) -> Steps:
         """The tomogram on its way."""
-        from deepfinder_dask.campaigns.locating.steps import Steps
-
         converted = None if self.config.stages.convert else place.entry.source
         settings, own = settings_for(self.config, place.entry), self.config.cluster
         blocks = {"block": own.block, "memory": own.memory}
@@ -137,6 +136,7 @@ class ClusterStage(LocatingStage):
     """Label map to particles."""
 
     name = "cluster"
+    lasting = True
 
     def present(self, place: Place) -> bool:
         """Whether the table is there."""
@@ -148,7 +148,6 @@ class ClusterStage(LocatingStage):
 
     def run(self, place: Place, executor: Executor, outcome: Outcome) -> None:
         """Cluster on one worker, or a large label map block by block."""
-        from deepfinder_dask.campaigns.locating.steps import noted
         from deepfinder_dask.campaigns.running.tasks import Cluster
         from deepfinder_dask.segmentation import Segmentation
 
@@ -166,6 +165,11 @@ class ExportStage(LocatingStage):
     """Particles to files of other programs, and pictures."""
 
     name = "export"
+    lasting = True
+
+    def present(self, place: Place) -> bool:
+        """Whether the files are there."""
+        return all((place.folder / name).exists() for name in self.config.exports.files)
 
     def run(self, place: Place, executor: Executor, outcome: Outcome) -> None:
         """Export on a worker."""
@@ -180,6 +184,7 @@ class EvaluateStage(LocatingStage):
     """Particles against true ones."""
 
     name = "evaluate"
+    lasting = True
 
     def applies(self, entry: Entry) -> bool:
         """Where there is a truth."""
@@ -188,6 +193,10 @@ class EvaluateStage(LocatingStage):
     def facts(self, entry: Entry) -> Mapping[str, Any]:
         """Settings and truth."""
         return {**super().facts(entry), "truth": entry.truth}
+
+    def present(self, place: Place) -> bool:
+        """Whether the comparison is there."""
+        return (place.folder / EVALUATION).exists()
 
     def run(self, place: Place, executor: Executor, outcome: Outcome) -> None:
         """Evaluate on a worker."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfinder_dask.campaigns.running.states import STATES, TomogramState
+from deepfinder_dask.errors import FormatError
 from deepfinder_dask.particles.files import atomic_write
 
 SUMMARY = "summary.json"
@@ -135,6 +136,12 @@ def gather_particles(folder: Path, names: Sequence[str]) -> int | None:
         return None
     from deepfinder_dask.particles import Particles
 
-    together = Particles.concat([Particles.read(path) for path in tables])
+    read = []
+    for path in tables:
+        try:
+            read.append(Particles.read(path))
+        except FormatError as error:
+            raise FormatError(f"{path} is damaged: remove it and run the same command, which makes it again") from error
+    together = Particles.concat(read)
     together.write(folder / PARTICLES)
     return len(together)

@@ -51,6 +51,11 @@ class Stage(Protocol):
         """Kind of work, each with a window of its own: conversion, inference or clustering."""
         ...
 
+    @property
+    def lasting(self) -> bool:
+        """Whether its result stays when the tomogram is done: where it is gone, it is made again."""
+        ...
+
     def applies(self, entry: Entry) -> bool:
         """Whether there is anything to do for a tomogram."""
         ...
@@ -84,6 +89,7 @@ class BlocksStage:
     """Name in ``state.json``."""
     kind: str = "inference"
     """Kind of work."""
+    lasting = False
 
     def applies(self, entry: Entry) -> bool:
         """Always."""

@@ -12,7 +12,7 @@ from typing import Any
 from deepfinder_dask.campaigns.planning.entries import Entry
 from deepfinder_dask.campaigns.running.conductor import is_done
 from deepfinder_dask.campaigns.running.inputs import has_changed
-from deepfinder_dask.campaigns.running.stages import Stage, identities
+from deepfinder_dask.campaigns.running.stages import Place, Stage, identities
 from deepfinder_dask.campaigns.running.states import GIVEN_UP, TomogramState
 from deepfinder_dask.errors import OutputExistsError, SettingsError
 
@@ -144,6 +144,7 @@ def survey(
         if entry.name not in wanted:
             found.rest.append(state)
         elif state.state == "done":
+            _forget_lost(Place(entry, folder), state, stages)
             _of_done(found, entry, state, stages, overwrite=overwrite)
         elif state.state in GIVEN_UP and not (retry_failed or overwrite):
             found.rest.append(state)
@@ -152,6 +153,13 @@ def survey(
         else:
             found.todo.append((entry, state))
     return found
+
+
+def _forget_lost(place: Place, state: TomogramState, stages: Sequence[Stage]) -> None:
+    """Forget stages whose results somebody has removed since, so that they are done again."""
+    for stage in stages:
+        if stage.lasting and stage.name in state.stages and not stage.present(place):
+            del state.stages[stage.name]
 
 
 def _of_done(found: Survey, entry: Entry, state: TomogramState, stages: Sequence[Stage], *, overwrite: bool) -> None:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepfinder_dask.campaigns.locating.steps import Steps, noted
+from deepfinder_dask.campaigns.locating.steps import EVALUATION, Steps, noted
 from deepfinder_dask.campaigns.running.inputs import identify
 from deepfinder_dask.campaigns.running.trouble import PassingError, is_passing
 from deepfinder_dask.errors import DeepFinderError, InputError
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from deepfinder_dask.networks import Weights
 
 __all__ = ["Cluster", "Convert", "Digest", "Evaluate", "Export", "Identify", "Tell", "weights_of"]
-
-EVALUATION = "evaluation.json"
 
 
 @contextmanager
