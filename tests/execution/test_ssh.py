@@ -10,6 +10,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import dask
 import pytest
 
 from deepfinder_dask.errors import InputError
@@ -37,7 +38,19 @@ def squares(seconds, item):
     return item * item
 
 
-def test_hosts_do_the_work_and_come_again(server, monkeypatch, caplog):
+@pytest.fixture(params=["as it is", "of the command line"])
+def chatter(request, monkeypatch):
+    """What Dask says: where it is hushed, hosts are hushed too."""
+    if request.param == "of the command line":
+        monkeypatch.setenv("DASK_LOGGING__DISTRIBUTED", "critical")
+        with dask.config.set({"logging.distributed": "critical"}):
+            yield
+    else:
+        monkeypatch.delenv("DASK_LOGGING__DISTRIBUTED", raising=False)
+        yield
+
+
+def test_hosts_do_the_work_and_come_again(chatter, server, monkeypatch, caplog):
     caplog.set_level("INFO", "distributed.deploy.ssh")  # what the host says, for whoever looks into a failure
     monkeypatch.setattr(keeping, "LOOK_EVERY", 0.5)
     monkeypatch.setattr(ssh, "START_SECONDS", 120)

@@ -73,7 +73,17 @@ def ssh_group(settings: SshWorkers, name: str | None = None) -> Workplace:
     async def over(hosts: Mapping[str, Started]) -> set[str]:
         return {one for one, host in hosts.items() if _ended(host)}
 
-    return Workplace(specs, None, settings.interface, config={**KEPT_MEMORY, **early}, over=over)
+    return Workplace(specs, None, settings.interface, config={**KEPT_MEMORY, **early, **_logging()}, over=over)
+
+
+def _logging() -> dict[str, Any]:
+    """Configuration with which workers say that they have started: Dask learns of it in this way, whatever is hushed."""
+    from dask import config
+
+    levels = config.get("logging", {})
+    if "version" in levels or config.get("logging-file-config", None):  # in the hands of the user
+        return {}
+    return {"logging": {**levels, "distributed.worker": "info"}}
 
 
 def _file(path: str | None) -> str | None:
