@@ -77,7 +77,7 @@ def ssh_group(settings: SshWorkers, name: str | None = None) -> Workplace:
 
 
 def _logging() -> dict[str, Any]:
-    """Configuration with which workers say that they have started: Dask learns of it in this way, whatever is hushed."""
+    """Configuration with which workers say that they have started, by which Dask learns of it, whatever is hushed."""
     from dask import config
 
     levels = config.get("logging", {})
