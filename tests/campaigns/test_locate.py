@@ -57,14 +57,8 @@ def test_the_objects_of_the_original_are_found(golden, whole):
     assert result["overall"]["f1"] >= 0.95
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param({"block": (96, 96, 96)}, marks=pytest.mark.slow),
-        {"block": (96, 96, 96), "workers": 2},
-        pytest.param({}, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"block": (96, 96, 96)}, {"block": (96, 96, 96), "workers": 2}, {}])
 def test_blocks_and_workers_give_the_same_table(golden, whole, tmp_path, options):
     folder, weights = golden
     found = locate(folder / "tomogram.mrc", weights, tmp_path / "out", **options)
@@ -132,6 +126,7 @@ def small_mrc(path, shape=(40, 44, 48)):
         stream.voxel_size = 10.0
 
 
+@pytest.mark.slow
 def test_killed_and_run_again_it_ends_the_same(golden, tmp_path):
     """SIGKILL at different times from outside; the same command then gives the undisturbed table."""
     from deepfinder_dask.networks import save_weights

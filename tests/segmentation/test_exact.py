@@ -87,7 +87,9 @@ def test_inverting_is_the_same_as_a_turned_tomogram(make_tomogram, weights):
         )
 
 
-@pytest.mark.parametrize("tilt_axis", ["x", "y", "z"])
+@pytest.mark.parametrize(
+    "tilt_axis", ["y", pytest.param("x", marks=pytest.mark.slow), pytest.param("z", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("core", [(12, 16, 20), (32, 32, 32)])
 def test_averaging_over_turned_blocks_equals_averaging_over_the_turned_volume(make_tomogram, weights, tilt_axis, core):
     """Sizes that are no multiple of 4: the turned volume is padded on its own high side."""

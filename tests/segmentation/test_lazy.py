@@ -40,6 +40,7 @@ def test_it_composes_with_a_graph_and_computes_only_what_is_asked(make_tomogram,
     assert len(classified) == 1
 
 
+@pytest.mark.slow
 def test_it_gives_the_same_on_a_cluster(make_tomogram, weights, tmp_path):
     from distributed import Client, LocalCluster
 

@@ -259,6 +259,7 @@ class Poisoned:
         return self.executor.run(Killing(function, self.number), items, **options)
 
 
+@pytest.mark.slow
 def test_a_block_that_kills_its_worker_is_named_and_the_rest_completes(job, tmp_path):
     output = tmp_path / "s.zarr"
     with (

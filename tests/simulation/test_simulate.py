@@ -147,6 +147,7 @@ def test_slab_by_slab_is_bit_for_bit_as_in_memory(rich, in_memory):
         assert stored.tobytes() == values.tobytes(), ending
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_bytes(rich, tmp_path):
     simulate(RICH, tmp_path / "two", workers=2)
     for ending in ("", "_labels", "_instances"):

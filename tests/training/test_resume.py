@@ -61,6 +61,7 @@ def without_times(record):
     return [{key: value for key, value in entry.items() if key != "seconds"} for entry in record]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)  # three runs, on a machine that may be shared
 def test_a_run_killed_at_any_time_goes_on_bit_for_bit(data, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
