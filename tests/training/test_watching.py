@@ -13,7 +13,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from deepfinder_dask.errors import FormatError, SettingsError
+from deepfinder_dask.errors import FormatError, InputError, SettingsError
 from deepfinder_dask.particles import ParticleClass
 from deepfinder_dask.training import TrainingView, watch
 from deepfinder_dask.training.checkpoints import append_log, write_log
@@ -302,6 +302,8 @@ def test_a_view_follows_a_run_and_ends_with_it(tmp_path, monkeypatch):
     assert len(shown) == already + 1, "another cell shows it again"
     with pytest.raises(SettingsError, match="more than 0"):
         watch(folder, every=0)
+    with pytest.raises(InputError, match="got the file"):
+        watch(folder / "log.jsonl")
 
 
 def test_a_view_can_be_stopped_before_the_run_ends(tmp_path):

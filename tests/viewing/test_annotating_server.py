@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import math
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -223,6 +224,7 @@ def test_requests(annotator, tmp_path) -> None:
         {"do": "add", "label": 1, "voxel": [1, 1]},
         {"do": "add", "label": 1, "voxel": [1, 1, "nan"]},
         {"do": "add", "label": 1, "voxel": [1, 1, 1e9]},
+        {"do": "add", "label": math.inf, "voxel": [1, 1, 1]},
         {"do": "judge", "particle": 0, "verdict": "good"},
         {"do": "remove", "particle": 77},
         {"label": 1},

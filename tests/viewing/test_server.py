@@ -172,6 +172,12 @@ def test_what_is_not_there(server: PageServer, path: str) -> None:
     assert ask(server, path)[0] in (403, 404)
 
 
+def test_links_in_a_circle_are_not_there(server: PageServer, folder: Path) -> None:
+    (folder / "cell.zarr" / "round").symlink_to(folder / "cell.zarr" / "about")
+    (folder / "cell.zarr" / "about").symlink_to(folder / "cell.zarr" / "round")
+    assert ask(server, "tomogram/round")[0] == 404
+
+
 def test_the_token_is_needed(server: PageServer) -> None:
     assert len(server.store_token) >= 43  # 256 random bits
     for token in ("", "x", server.store_token[:-1], server.token, "%00", "ä".encode().hex()):

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from deepfinder_dask.errors import SettingsError
+from deepfinder_dask.errors import InputError, SettingsError
 from deepfinder_dask.execution.progress import in_notebook
 from deepfinder_dask.training.watching.curves import curves_figure
 from deepfinder_dask.training.watching.following import Log, RunFacts
@@ -182,5 +182,9 @@ def watch(folder: str | Path, *, every: float = 2.0) -> TrainingView:
     ------
     SettingsError
         If ``every`` is no time.
+    InputError
+        If there is a file in place of the folder.
     """
+    if Path(folder).is_file():
+        raise InputError(f"expected the folder of a training run, got the file {folder}")
     return TrainingView(folder).follow(every)

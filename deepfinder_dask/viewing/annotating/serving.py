@@ -273,7 +273,7 @@ class EditsHandler(WebSocketHandler):
                 self.server.finish()
                 return
             edit = apply_request(session, asked)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             self.write_message(json.dumps({"error": f"not understood: {error}"}))
             return
         except DeepFinderError as error:

@@ -103,7 +103,10 @@ class Stores:
 
 def _find_local(root: Path, parts: list[str]) -> Served:
     """A file in a local store; links may lead to other places in the store, not out of it."""
-    place = root.joinpath(*parts).resolve()
+    try:
+        place = root.joinpath(*parts).resolve()
+    except RuntimeError as error:  # links in a circle
+        raise FileNotFoundError("/".join(parts)) from error
     if not place.is_relative_to(root.resolve()):
         raise Refused("/".join(parts))
     if not place.is_file():
