@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from deepfinder_dask.errors import PartialFailure
 from deepfinder_dask.execution.protocol import Failure
 from deepfinder_dask.execution.sharing import Pool
-from deepfinder_dask.execution.window import PATIENCE, Run, nothing
+from deepfinder_dask.execution.window import PATIENCE, SCHEDULER_LOST, Run, nothing
 from deepfinder_dask.execution.workforce import Roster
 
 if TYPE_CHECKING:
@@ -57,10 +59,15 @@ class DaskExecutor:
 
     def ask(self, function: Callable[[], R]) -> dict[str, R]:
         """Call a light function once in every worker process (see :class:`Executor`); wait for the first worker."""
-        if not self.client.nthreads():
-            self._wait_for_a_worker()
-        answers: dict[str, Any] = self.client.run(function, on_error="return")
-        here = self.client.nthreads()
+        from distributed.comm import CommClosedError
+
+        try:
+            if not self.client.nthreads():
+                self._wait_for_a_worker()
+            answers: dict[str, Any] = self.client.run(function, on_error="return")
+            here = self.client.nthreads()
+        except (CommClosedError, CancelledError) as error:
+            raise PartialFailure(f"workers were asked: {SCHEDULER_LOST}") from error
         lost = [address for address, answer in answers.items() if isinstance(answer, OSError) and address not in here]
         for answer in answers.values():
             if isinstance(answer, Exception) and not lost:

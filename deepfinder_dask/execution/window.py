@@ -34,6 +34,7 @@ WORTH_A_TASK = 0.01
 SLOW = 0.5
 """Seconds from which on an item counts as slow: few are then sent ahead, since those sent to a worker that dies count
 as suspects."""
+SCHEDULER_LOST = "the connection to the scheduler was lost: run the same command again"
 PATIENCE = 2.0
 """Seconds between two looks at the workers while nothing comes back."""
 TOGETHER = 0.01
@@ -292,9 +293,7 @@ class Run:
                 return self.done.get(timeout=PATIENCE)
             except Empty:
                 if self.client.status != "running":
-                    raise PartialFailure(
-                        f"{self.label}: the connection to the scheduler was lost: run the same command again"
-                    ) from None
+                    raise PartialFailure(f"{self.label}: {SCHEDULER_LOST}") from None
                 self.watch()
                 self._fill()
 

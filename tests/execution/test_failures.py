@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -228,3 +232,20 @@ def test_a_question_that_raises_is_told(cluster):
 
 def bad_question():
     raise SettingsError("bad question")
+
+
+def test_a_scheduler_that_is_gone_when_workers_are_asked_is_told():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    words = [sys.executable, "-m", "dask", "scheduler", "--host", f"tcp://{address}", "--no-dashboard"]
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as scheduler:
+        asked = False
+        while scheduler.poll() is None:
+            with suppress(InputError), open_executor(scheduler=f"tcp://{address}") as executor:
+                scheduler.kill()
+                scheduler.wait()
+                with pytest.raises(PartialFailure, match="connection to the scheduler was lost"):
+                    executor.ask(os.getpid)
+                asked = True
+    assert asked
