@@ -59,14 +59,12 @@ class DaskExecutor:
 
     def ask(self, function: Callable[[], R]) -> dict[str, R]:
         """Call a light function once in every worker process (see :class:`Executor`); wait for the first worker."""
-        from distributed.comm import CommClosedError
-
         try:
             if not self.client.nthreads():
                 self._wait_for_a_worker()
             answers: dict[str, Any] = self.client.run(function, on_error="return")
             here = self.client.nthreads()
-        except (CommClosedError, CancelledError) as error:
+        except (OSError, CancelledError) as error:
             raise PartialFailure(f"workers were asked: {SCHEDULER_LOST}") from error
         lost = [address for address, answer in answers.items() if isinstance(answer, OSError) and address not in here]
         for answer in answers.values():
