@@ -88,7 +88,7 @@ SIZES: Mapping[str, Size] = MappingProxyType(
             test=("test", "test_noisy"),
             training={
                 "normalisation": "mean-std",
-                "steps": 490,
+                "steps": 700,
                 "patch_size": 48,
                 "batch": 4,
                 "shift": 13,
