@@ -11,19 +11,28 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.transform import Rotation
+
+if TYPE_CHECKING:
+    from scipy.spatial.transform import Rotation
 
 Angles = NDArray[np.float64]
 """Euler angles, (n, 3) float64, degrees; NaN in rows whose orientation is unknown."""
 
 
+def _rotations() -> type[Rotation]:
+    """SciPy's class, loaded by those who turn something: many only read tables."""
+    from scipy.spatial.transform import Rotation as Untyped
+
+    return cast("type[Rotation]", Untyped)
+
+
 def rotation(angles: ArrayLike) -> Rotation:
     """Rotations object → tomogram from ``rot, tilt, psi``, (n, 3) in degrees, none of them NaN."""
-    return Rotation.from_euler("ZYZ", _rows(angles), degrees=True).inv()
+    return _rotations().from_euler("ZYZ", _rows(angles), degrees=True).inv()
 
 
 def angles_of(rotations: Rotation) -> Angles:
@@ -42,7 +51,7 @@ def to_original(angles: ArrayLike) -> Angles:
 def from_original(angles: ArrayLike) -> Angles:
     """``rot, tilt, psi`` from ``phi, psi, the`` of the original DeepFinder; (n, 3) in degrees, NaN rows stay NaN."""
     return _converted(
-        angles, lambda given: angles_of(Rotation.from_euler("ZXZ", given[:, [1, 2, 0]], degrees=True)), np.nan
+        angles, lambda given: angles_of(_rotations().from_euler("ZXZ", given[:, [1, 2, 0]], degrees=True)), np.nan
     )
 
 
@@ -57,7 +66,9 @@ def to_dynamo(angles: ArrayLike) -> Angles:
 def from_dynamo(angles: ArrayLike) -> Angles:
     """``rot, tilt, psi`` from ``tdrot, tilt, narot`` of Dynamo; (n, 3) in degrees, NaN where all three are 0."""
     return _converted(
-        zero_is_unknown(angles), lambda given: angles_of(Rotation.from_euler("zxz", given, degrees=True).inv()), np.nan
+        zero_is_unknown(angles),
+        lambda given: angles_of(_rotations().from_euler("zxz", given, degrees=True).inv()),
+        np.nan,
     )
 
 
@@ -72,7 +83,7 @@ def to_slicer(angles: ArrayLike) -> Angles:
 def from_slicer(angles: ArrayLike) -> Angles:
     """``rot, tilt, psi`` from angles about x, y, z of 3dmod's slicer; (n, 3) in degrees, NaN rows stay NaN."""
     return _converted(
-        angles, lambda given: angles_of(Rotation.from_euler("zyx", given[:, ::-1], degrees=True).inv()), np.nan
+        angles, lambda given: angles_of(_rotations().from_euler("zyx", given[:, ::-1], degrees=True).inv()), np.nan
     )
 
 
@@ -110,7 +121,7 @@ def from_matrices(matrices: ArrayLike) -> Angles:
     wrong = ~np.isclose(squares, np.eye(3), atol=1e-3).all(axis=(1, 2)) | ~(np.linalg.det(given) > 0)
     if wrong.any():
         raise ValueError(f"matrix {int(np.flatnonzero(wrong)[0])} is no rotation")
-    result[known] = angles_of(Rotation.from_matrix(given[known]))
+    result[known] = angles_of(_rotations().from_matrix(given[known]))
     return result
 
 

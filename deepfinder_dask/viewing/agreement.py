@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.patches import Circle
 
-from deepfinder_dask.viewing.drawing import FAINT, INK, Sheet
+from deepfinder_dask.viewing.drawing import Sheet
+from deepfinder_dask.viewing.greys import FAINT, INK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

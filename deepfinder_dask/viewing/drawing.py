@@ -1,4 +1,4 @@
-"""What the pictures have in common: sheets measured in inches, grey ranges, circles, legends.
+"""What the pictures have in common: sheets measured in inches, circles, legends.
 
 Everything is drawn on :class:`matplotlib.figure.Figure` objects: no display, no global state, safe in threads.
 """
@@ -6,7 +6,7 @@ Everything is drawn on :class:`matplotlib.figure.Figure` objects: no display, no
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,11 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from deepfinder_dask.particles.files import atomic_write
+from deepfinder_dask.viewing.greys import FAINT, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK = "#22252a"
-"""Colour of text and axes."""
-FAINT = "#9aa0a6"
-"""Colour of what should step back: frames, grids, notes."""
 DPI = 150
 """Pixels per inch of the files."""
 LINE = 1.5
@@ -99,16 +96,6 @@ def legend_rows(entries: Sequence[tuple[str, str]], width: float) -> int:
     """Rows that a legend of this width, in inches, takes."""
     column = 0.42 + 0.075 * max((len(words) for _, words in entries), default=0)
     return -(-len(entries) // max(1, int(width // column)))
-
-
-def grey_range(images: Iterable[NDArray[Any]], low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
-    """Grey values shown as black and white: percentiles of all images together, so that outliers do not decide."""
-    samples = [image[np.isfinite(image)].ravel() for image in images]
-    values = np.concatenate(samples) if samples else np.empty(0)
-    if not values.size:
-        return 0.0, 1.0
-    black, white = (float(v) for v in np.percentile(values, (low, high)))
-    return (black, white) if white > black else (black - 0.5, black + 0.5)
 
 
 def draw_circles(

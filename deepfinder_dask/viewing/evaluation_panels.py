@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepfinder_dask.viewing.drawing import FAINT, INK
+from deepfinder_dask.viewing.greys import FAINT, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

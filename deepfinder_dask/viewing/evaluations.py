@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.lines import Line2D
 
-from deepfinder_dask.viewing.drawing import FAINT, INK, Sheet, save_png
+from deepfinder_dask.viewing.drawing import Sheet, save_png
 from deepfinder_dask.viewing.evaluation_panels import (
     draw_confusion,
     draw_distances,
@@ -18,6 +18,7 @@ from deepfinder_dask.viewing.evaluation_panels import (
     draw_thresholds,
     line_of,
 )
+from deepfinder_dask.viewing.greys import FAINT, INK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepfinder_dask.viewing.drawing import FAINT, INK, Sheet
+from deepfinder_dask.viewing.drawing import Sheet
+from deepfinder_dask.viewing.greys import FAINT, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfinder_dask.tomograms import Tomogram
-from deepfinder_dask.viewing.drawing import FAINT, INK, NM, Sheet, draw_circles, grey_range, legend_rows
+from deepfinder_dask.viewing.drawing import NM, Sheet, draw_circles, legend_rows
+from deepfinder_dask.viewing.greys import FAINT, INK, grey_range
 from deepfinder_dask.viewing.marks import marks_of, title_of
 from deepfinder_dask.viewing.sampling import PLANES, read_means
 from deepfinder_dask.viewing.slices import WASHED, describe, show_grey

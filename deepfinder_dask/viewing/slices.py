@@ -11,7 +11,8 @@ from matplotlib.colors import to_rgba
 from deepfinder_dask.blocks import Shape3, triple
 from deepfinder_dask.errors import GeometryError
 from deepfinder_dask.tomograms import Image, Tomogram, Volume
-from deepfinder_dask.viewing.drawing import FAINT, INK, NM, Sheet, draw_circles, grey_range, legend_rows
+from deepfinder_dask.viewing.drawing import NM, Sheet, draw_circles, legend_rows
+from deepfinder_dask.viewing.greys import FAINT, INK, grey_range
 from deepfinder_dask.viewing.marks import Marks, class_legend, densest_index, marks_of, title_of
 from deepfinder_dask.viewing.sampling import PLANES, Slice, read_slice
 

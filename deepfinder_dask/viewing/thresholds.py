@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from deepfinder_dask.viewing.drawing import FAINT, INK, Sheet
+from deepfinder_dask.viewing.drawing import Sheet
+from deepfinder_dask.viewing.greys import FAINT, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from deepfinder_dask.errors import GeometryError
 from deepfinder_dask.particles import ParticleClass, Particles, TomogramFacts
 from deepfinder_dask.tomograms import Image, Tomogram, create_image, finish_image, open_image
 from deepfinder_dask.viewing import distributions, orthoslices, projection, write_pictures
-from deepfinder_dask.viewing.drawing import grey_range
+from deepfinder_dask.viewing.greys import grey_range
 from deepfinder_dask.viewing.marks import densest_index, marks_of
 
 VOXEL = 10.0

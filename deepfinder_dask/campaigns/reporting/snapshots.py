@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from deepfinder_dask.particles import ParticleClass, Particles
 from deepfinder_dask.tomograms import Image, Tomogram
-from deepfinder_dask.viewing.drawing import grey_range
+from deepfinder_dask.viewing.greys import grey_range
 from deepfinder_dask.viewing.marks import densest_index, marks_of
 from deepfinder_dask.viewing.sampling import read_slice
 

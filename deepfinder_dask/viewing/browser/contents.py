@@ -12,7 +12,7 @@ from deepfinder_dask.particles import IGNORE, ParticleClass, Particles, classes_
 from deepfinder_dask.tomograms import Image, Tomogram, open_image, read_attributes
 from deepfinder_dask.tomograms.location import base_name, is_zarr, normalise
 from deepfinder_dask.tomograms.opening import all_attributes, open_node
-from deepfinder_dask.viewing.drawing import FAINT
+from deepfinder_dask.viewing.greys import FAINT
 from deepfinder_dask.viewing.marks import in_tomogram
 
 if TYPE_CHECKING:

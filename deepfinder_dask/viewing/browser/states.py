@@ -16,7 +16,7 @@ from deepfinder_dask.viewing.browser.contents import LabelMap, ParticleSet, open
 from deepfinder_dask.viewing.browser.layers import grey_layer, heat_layer, label_layer, names_document, particle_layers
 from deepfinder_dask.viewing.browser.serving import PageServer
 from deepfinder_dask.viewing.browser.sources import blocks_source, source_of, space_of
-from deepfinder_dask.viewing.drawing import grey_range
+from deepfinder_dask.viewing.greys import grey_range
 from deepfinder_dask.viewing.marks import Marks, densest_index, marks_of
 
 PANEL = (480, 400)
