@@ -42,9 +42,9 @@ def annotate(tomogram: str, /, *, output: Output, settings: AnnotateSettings) ->
     from deepfinder_dask.viewing import annotate
 
     with annotate(tomogram, output, settings) as annotator:
-        sys.stderr.write(f"annotate at {annotator.url} — Finish in the page, or Ctrl-C here, ends it\n")
-        sys.stderr.flush()
         try:
+            sys.stderr.write(f"annotate at {annotator.url} — Finish in the page, or Ctrl-C here, ends it\n")
+            sys.stderr.flush()
             annotator.wait()
         except KeyboardInterrupt:
             sys.stderr.write("\n")

@@ -63,11 +63,11 @@ def view(
     from deepfinder_dask.viewing import view
 
     with view(tomogram, list(particles) or None, truth=truth, found=found, settings=settings) as shown:
-        sys.stderr.write(f"view at {shown.url} — Ctrl-C here ends it\n")
-        sys.stderr.flush()
-        if open:
-            shown.open()
         try:
+            sys.stderr.write(f"view at {shown.url} — Ctrl-C here ends it\n")
+            sys.stderr.flush()
+            if open:
+                shown.open()
             shown.wait()
         except KeyboardInterrupt:
             sys.stderr.write("\n")  # after the ^C of the terminal
