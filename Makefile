@@ -1,13 +1,13 @@
 # Every target sets up .venv/ by itself; all it needs is Python 3.11 or newer with venv and pip.
 #   make PYTHON=python3.12 …   another interpreter
 #   make test ARGS="-k evaluate"   options for pytest
-#   make test JOBS=0      in one process
+#   make test JOBS=0      in one process; three keep two cores busy, as many tests wait for other processes
 #   make peers PEERS_PYTHON=…      another Python 3.11 for the peers
 
 PYTHON ?= python3
 PEERS_PYTHON ?= python3.11
 ARGS ?=
-JOBS ?= 2
+JOBS ?= 3
 SHELL := /bin/bash
 BIN := .venv/bin
 STAMP := .venv/.installed
