@@ -91,6 +91,7 @@ def test_as_if_multiplied_by_the_mask(stores, options, method) -> None:
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(stores) -> None:
     full, _, both, mask = stores
     with open_executor(2) as executor:

@@ -239,7 +239,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("there", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("there", [False, True])
 def test_of_three_that_begin_at_once_one_does_the_work(make_tomogram, weights, tmp_path, there):
     tomogram, output = make_tomogram(SHAPE, statistics=True), tmp_path / "s.zarr"
     reference = segment(tomogram, weights, tmp_path / "reference.zarr")

@@ -55,7 +55,10 @@ def outside_zero(values, inside):
     return [np.where(inside, one, 0) for one in values]
 
 
-@pytest.mark.parametrize("options", [{}, {"augment": True}, pytest.param({"workers": 2}, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param({"augment": True}, marks=pytest.mark.slow), pytest.param({"workers": 2}, marks=pytest.mark.slow)],
+)
 def test_inside_as_without_a_mask_and_background_outside(tomogram, weights, mask, tmp_path, options, monkeypatch):
     expected = outside_zero(
         arrays(segment(tomogram, weights, tmp_path / "whole.zarr", scores=True, **options)), slanted()
