@@ -80,6 +80,7 @@ def _hush() -> None:
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("distributed.client").disabled = True  # its level is set anew when it is loaded
     if not sys.warnoptions:
         warnings.filterwarnings("ignore")
         warnings.filterwarnings("always", category=UserWarning)
