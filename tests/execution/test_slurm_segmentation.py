@@ -14,7 +14,7 @@ from deepfinder_dask.segmentation import segment
 from deepfinder_dask.tomograms import create_image, finish_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-SHAPE = (32, 96, 96)
+SHAPE = (32, 128, 128)
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def test_jobs_that_come_and_go_leave_the_bytes_of_one_process(slurm, tomogram, w
         "cores": 1,
         "memory": "3GiB",
         "walltime": "00:20:00",
-        "lifetime": "00:01:00",
-        "stagger": "00:00:20",
+        "lifetime": "00:00:15",
+        "stagger": "00:00:03",
         "jobs": 2,
         "interface": "lo",
         "log_folder": str(tmp_path / "log"),
